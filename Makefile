@@ -1,0 +1,56 @@
+# One verb each; `make help` lists them. Each makes its own environment; none needs root.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CROWD ?= 5000
+SCENARIO ?= mi3-wechat-2013
+SCALE ?= 0.1
+SUITES ?= http engine writer memory
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench rehearse lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.run ## a whole sale with a crowd, here and now: make demo CROWD=5000
+	$(BIN)/flashsale demo --crowd $(CROWD) $(ARGS)
+
+test: $(VENV)/.dev ## every test: make test ARGS="-k rights"
+	./scripts/test $(ARGS)
+
+check: $(VENV)/.dev ## formatting, lint, types, imports
+	./scripts/check
+
+format: $(VENV)/.dev ## put the code in form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## ratios against references in the same run: make bench SUITES="http engine"
+	$(BIN)/flashsale bench $(SUITES) $(ARGS)
+
+rehearse: $(VENV)/.dev ## replay a release day: make rehearse SCENARIO=mi3-wechat-2013 SCALE=0.1
+	$(BIN)/flashsale rehearse $(SCENARIO) --scale $(SCALE) $(ARGS)
+
+lock: $(VENV)/.uv ## renew requirements/*.txt from pyproject.toml
+	./scripts/lock
+
+clean: ## remove what these verbs made
+	rm -rf $(VENV) .flashsale .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.uv: requirements/uv.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; give one with PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.uv requirements/run.txt pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/run.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@

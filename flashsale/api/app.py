@@ -1,0 +1,197 @@
+"""Assembles an api process: opens the stores, makes the objects, hands them down."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import asyncpg
+import httpx
+from redis.exceptions import RedisError
+from standardwebhooks import Webhook
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from flashsale import config, stores
+from flashsale.api import pages
+from flashsale.api.events import Watchers
+from flashsale.api.hooks import Hooks, Sandbox
+from flashsale.api.hot import Hot
+from flashsale.api.orders import Orders
+from flashsale.api.picture import Pictures
+from flashsale.api.replies import Receive, RefusedError, Scope, Send, problem
+from flashsale.config import Settings
+from flashsale.identity import Identities, Secrets, secrets_of
+from flashsale.metrics import ApiMetrics, api_metrics
+from flashsale.purchase import Purchases
+from flashsale.reservation import Reservations
+from flashsale.stores import Stores
+
+_log = logging.getLogger(__name__)
+_BASE = "/api/v1"
+_POSTGRES_CONNECTIONS = 10
+_STORE_TROUBLE = (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+class Api:
+    """The ASGI application that a server runs: everything is opened at its start-up and closed at its end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._secrets = secrets_of(settings)
+        self._opened = AsyncExitStack()
+        self._hot: Hot | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or the server's start and stop."""
+        if self._hot is not None and scope["type"] != "lifespan":
+            await self._hot(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            self._hot = await self._opened.enter_async_context(_assembled(self._settings, self._secrets))
+        except Exception as trouble:
+            await send({"type": "lifespan.startup.failed", "message": str(trouble)})
+            raise
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._opened.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def create() -> Api:
+    """The application, configured by the environment. Raises BadInputError that names the setting."""
+    return Api(config.load())
+
+
+@asynccontextmanager
+async def _assembled(settings: Settings, secrets: Secrets) -> AsyncIterator[Hot]:
+    addresses = stores.addresses_of(settings)
+    async with (
+        stores.opened(
+            redis_url=addresses.redis_url,
+            postgres_dsn=addresses.postgres_dsn,
+            connections=_POSTGRES_CONNECTIONS,
+        ) as opened,
+        httpx.AsyncClient(timeout=5) as client,
+    ):
+        metrics = api_metrics()
+        pictures = Pictures(opened)
+        await pictures.renew()
+        watchers = Watchers(opened.postgres, gauge=metrics.watchers)
+        purchases = Purchases(opened.redis, on_batch=metrics.batch_size.observe)
+        reservations = Reservations(opened.redis)
+        identities = Identities(settings, secrets.jwt_key)
+        routes = _routes(
+            settings, opened=opened, pictures=pictures, watchers=watchers, identities=identities,
+            webhook=Webhook(secrets.webhook_secret), client=client, metrics=metrics,
+        )  # fmt: skip
+        keeping = [asyncio.create_task(pictures.keep()), asyncio.create_task(watchers.keep())]
+        try:
+            yield Hot(
+                below=_application(routes),
+                pictures=pictures,
+                purchases=purchases,
+                reservations=reservations,
+                right_keys=secrets.right_keys,
+                identities=identities,
+                metrics=metrics,
+            )
+        finally:
+            watchers.close()
+            await purchases.drain()
+            await reservations.drain()
+            for task in keeping:
+                task.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
+
+
+def _routes(
+    settings: Settings,
+    *,
+    opened: Stores,
+    pictures: Pictures,
+    watchers: Watchers,
+    identities: Identities,
+    webhook: Webhook,
+    client: httpx.AsyncClient,
+    metrics: ApiMetrics,
+) -> list[BaseRoute]:
+    orders = Orders(
+        stores=opened, pictures=pictures, identities=identities, watchers=watchers, sandbox=settings.sandbox
+    )
+    hooks = Hooks(stores=opened, webhook=webhook)
+    machines = pages.Machines(stores=opened, pictures=pictures, metrics=metrics)
+    static = pages.Pages()
+    routes: list[BaseRoute] = [
+        Route(f"{_BASE}/orders", orders.listing),
+        Route(f"{_BASE}/orders/{{order}}", orders.one),
+        Route(f"{_BASE}/orders/{{order}}/events", orders.events),
+        Route(f"{_BASE}/orders/{{order}}/payment", orders.pay, methods=["POST"]),
+        Route(f"{_BASE}/orders/{{order}}/cancellation", orders.cancel, methods=["POST"]),
+        Route(f"{_BASE}/hooks/payment", hooks.payment, methods=["POST"]),
+        Route("/healthz", machines.healthz),
+        Route("/readyz", machines.readyz),
+        Route("/metrics", machines.metrics),
+        Route("/openapi.json", pages.description),
+        Route("/docs", pages.docs),
+        Route("/problems/{slug}", pages.problem_page),
+        Route("/s", static.page),
+        Route("/s/{sale}", static.page),
+        Route("/static/{name}", static.static),
+        Route("/", lambda request: RedirectResponse("/s")),
+    ]
+    if settings.sandbox:
+        sandbox = Sandbox(
+            stores=opened, identities=identities, webhook=webhook, client=client,
+            hook_url=lambda request: f"{_own_address(request)}{_BASE}/hooks/payment",
+        )  # fmt: skip
+        routes += [
+            Route(f"{_BASE}/sandbox/login", sandbox.login, methods=["POST"]),
+            Route(f"{_BASE}/sandbox/payments/{{payment}}", sandbox.pay, methods=["POST"]),
+        ]
+    return routes
+
+
+def _own_address(request: Request) -> str:
+    """Where this process listens, whatever name the fan used: the sandbox's webhook comes back to it."""
+    host, port = request.scope["server"]
+    return f"http://{host}:{port}"
+
+
+def _application(routes: list[BaseRoute]) -> Starlette:
+    async def refused(request: Request, refusal: Exception) -> Response:
+        assert isinstance(refusal, RefusedError)
+        return refusal.reply.response()
+
+    async def by_framework(request: Request, fault: Exception) -> Response:
+        assert isinstance(fault, HTTPException)
+        slug = {404: "not-found", 405: "method-not-allowed"}.get(fault.status_code, "http")
+        answer = problem(fault.status_code, slug, fault.detail).response()
+        answer.headers.update(fault.headers or {})
+        return answer
+
+    async def store_away(request: Request, trouble: Exception) -> Response:
+        _log.warning("api.store_away path=%s trouble=%s: %s", request.url.path, type(trouble).__name__, trouble)
+        return problem(
+            503, "store-away", "Orders can't be looked up right now; nothing is lost", retry_after_s=2
+        ).response()
+
+    async def broken(request: Request, fault: Exception) -> Response:
+        return problem(500, "broken", "Something of ours broke; it was logged").response()
+
+    return Starlette(
+        routes=routes,
+        exception_handlers={
+            RefusedError: refused,
+            HTTPException: by_framework,
+            **dict.fromkeys(_STORE_TROUBLE, store_away),
+            Exception: broken,
+        },
+    )

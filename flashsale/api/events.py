@@ -1,0 +1,87 @@
+"""Tells watchers of orders when something changes: one look at Postgres for all of them, twice a second.
+
+The cost grows with those who watch, not with what is sold, and a missed notice can't happen: what is told is what is.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import asyncpg
+from prometheus_client import Gauge
+
+from flashsale import limits, order
+from flashsale.order import Order
+from flashsale.queries import Pool
+
+_log = logging.getLogger(__name__)
+
+
+class TooManyWatchersError(Exception):
+    """So many watch already that one more was not taken in."""
+
+
+class Watchers:
+    """Everybody who watches an order in this process. keep() tells them; closing ends every stream."""
+
+    def __init__(self, postgres: Pool, *, gauge: Gauge) -> None:
+        self._postgres = postgres
+        self._gauge = gauge
+        self._queues: dict[asyncio.Queue[Order | None], Order] = {}
+        self._closing = False
+
+    def watch(self, own: Order) -> AbstractAsyncContextManager[AsyncIterator[Order | None]]:
+        """The order now and after each change; None as a sign of life. Raises TooManyWatchersError."""
+        if len(self._queues) >= limits.WATCHERS_MAX:
+            raise TooManyWatchersError
+        return self._watch(own)
+
+    @asynccontextmanager
+    async def _watch(self, own: Order) -> AsyncIterator[AsyncIterator[Order | None]]:
+        queue: asyncio.Queue[Order | None] = asyncio.Queue(maxsize=16)
+        queue.put_nowait(own)
+        self._queues[queue] = own
+        self._gauge.set(len(self._queues))
+        try:
+            yield self._changes(queue)
+        finally:
+            del self._queues[queue]
+            self._gauge.set(len(self._queues))
+
+    async def _changes(self, queue: asyncio.Queue[Order | None]) -> AsyncIterator[Order | None]:
+        quiet_s = 0.0
+        while not self._closing:
+            try:
+                yield await asyncio.wait_for(queue.get(), timeout=limits.WATCH_POLL_S)
+                quiet_s = 0.0
+            except TimeoutError:
+                quiet_s += limits.WATCH_POLL_S
+                if quiet_s >= limits.WATCH_HEARTBEAT_S:
+                    quiet_s = 0.0
+                    yield None
+
+    def close(self) -> None:
+        """End every stream within half a second; the pages come back by themselves."""
+        self._closing = True
+
+    async def keep(self) -> None:
+        """Look and tell, for ever. A Postgres that is away is tried again; nobody is told anything meanwhile."""
+        while not self._closing:
+            if self._queues:
+                try:
+                    await self._look()
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as trouble:
+                    _log.warning("watchers.trouble trouble=%s: %s", type(trouble).__name__, trouble)
+            await asyncio.sleep(limits.WATCH_POLL_S)
+
+    async def _look(self) -> None:
+        wanted = {uuid.UUID(known.order) for known in self._queues.values()}
+        async with self._postgres.acquire() as connection:
+            found = await order.by_id(connection, list(wanted))
+        for queue, known in list(self._queues.items()):
+            now = found.get(uuid.UUID(known.order))
+            if now is not None and now != known and not queue.full():
+                queue.put_nowait(now)
+                self._queues[queue] = now

@@ -1,0 +1,245 @@
+"""The shapes of bodies, parameters and security schemes, with an example each. Bounds and names come from the code."""
+
+from typing import Any, Final
+
+from flashsale import limits, order, payment
+from flashsale.api.openapi_problems import facts_of
+from flashsale.api.replies import refusal
+from flashsale.outcomes import TELLINGS, Outcome
+from flashsale.purchase import LEVEL_ACCEPTED
+from flashsale.sale import SLUG, Entry, State
+
+Shape = dict[str, Any]
+
+_ORDER: Final = "0197a5c0-7b1e-7c3a-9f52-3d1b8e6f4a21"
+_PAYMENT: Final = "5f0c9a1e-52c4-4f0e-8a6b-2f6f1f0f7d10"
+_OPENS_MS: Final = 1_385_611_200_000
+_RIGHT: Final = "v1.r.k1.1385618400.public.wechat.mi3.alice.1f8a4c0e6b7d92353c5e8f1a2b4d6079"
+_SALE_STATES: Final = [str(state) for state in State if state is not State.DRAFT] + ["unavailable"]
+
+
+def _text(words: str, example: str, **more: Any) -> Shape:
+    return {"type": "string", "description": words, "examples": [example], **more}
+
+
+def _whole(words: str, example: int, **more: Any) -> Shape:
+    return {"type": "integer", "minimum": 0, "description": words, "examples": [example], **more}
+
+
+def _ms(words: str, example: int) -> Shape:
+    return _whole(f"{words}, in ms since 1970 UTC", example)
+
+
+def _slug(words: str, example: str) -> Shape:
+    return _text(words, example, maxLength=limits.SLUG_LENGTH_MAX, pattern=f"^{SLUG.pattern}$")
+
+
+def _uuid(words: str, example: str) -> Shape:
+    return _text(words, example, format="uuid")
+
+
+def _or_null(shape: Shape) -> Shape:
+    return {**shape, "type": [shape["type"], "null"]}
+
+
+def _ref(name: str) -> Shape:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list(words: str, items: Shape, **more: Any) -> Shape:
+    return {"type": "array", "description": words, "items": items, **more}
+
+
+def _object(words: str, properties: dict[str, Shape], example: Shape, *, optional: tuple[str, ...] = ()) -> Shape:
+    """An object; its example may be built from those of its parts."""
+    required = [name for name in properties if name not in optional]
+    shape: Shape = {"type": "object", "description": words, "properties": properties, "examples": [example]}
+    return {**shape, "required": required} if required else shape
+
+
+def _example(properties: dict[str, Shape], **other: Any) -> Shape:
+    """An example from those of the properties; other: what is given instead or besides."""
+    return {name: other[name] if name in other else shape["examples"][0] for name, shape in properties.items()}
+
+
+def _plain(words: str, properties: dict[str, Shape], **more: Any) -> Shape:
+    return _object(words, properties, _example(properties), **more)
+
+
+_FAN: Final = _text("The fan, as the shop's token names them", "alice", maxLength=limits.FAN_LENGTH_MAX)
+_CHANNEL: Final = _text("The channel that the fan came through", "wechat", maxLength=limits.CHANNEL_LENGTH_MAX)
+_CURRENCY: Final = _text("ISO 4217", "CNY")
+_PRICE: Final = _whole("The price in the smallest unit of the currency", 199_900, maximum=limits.PRICE_MINOR_MAX)
+_SALE: Final = _slug("The sale's name", "mi3")
+_ITEM: Final = _slug("The item's name", "silver")
+_UNIT: Final = _whole("The number of the unit, from 1", 123, minimum=1, maximum=limits.UNITS_PER_ITEM_MAX)
+_LEVEL: Final = _text("How durable the order is", LEVEL_ACCEPTED, enum=[LEVEL_ACCEPTED, "confirmed"])
+
+
+def schemas() -> dict[str, Shape]:
+    """Every named schema."""
+    return {**_sale_schemas(), **_buying_schemas(), **_order_schemas(), **_other_schemas(), **_problem_schemas()}
+
+
+def _sale_schemas() -> dict[str, Shape]:
+    title = {"zh": _text("In Chinese", "小米手机3"), "en": _text("In English", "Mi 3")}
+    item = {
+        "item": _ITEM,
+        "title": _ref("Title"),
+        "price_minor": _PRICE,
+        "stock": _text("How much is left", "available", enum=["available", "low", "sold_out"]),
+    }
+    item_example = _example(item, title={"zh": "银色", "en": "Silver"})
+    reservation = {
+        "opens_ms": _ms("From when fans may reserve", _OPENS_MS - 6 * 86_400_000),
+        "closes_ms": _ms("Until when", _OPENS_MS - 3_600_000),
+        "count": _whole("How many have reserved", 600_000),
+    }
+    sale = {
+        "sale": _SALE,
+        "title": _ref("Title"),
+        "state": _text("Where the sale is. `loaded`: planned, opens at `opens_ms`. `unavailable`: closed until its "
+                       "state is known again", "open", enum=_SALE_STATES),
+        "entry": _text("Who may buy: those who reserved, or everybody with an identity", "reservation",
+                       enum=[str(entry) for entry in Entry]),
+        "opens_ms": _ms("When it opens, by the server's clock", _OPENS_MS),
+        "closes_ms": _ms("When it ends", _OPENS_MS + 7_200_000),
+        "reservation": {"oneOf": [_ref("ReservationTimes"), {"type": "null"}],
+                        "description": "When fans may reserve; null where nobody needs to"},
+        "per_fan_limit": _whole("How many units one fan may buy", 1, minimum=1, maximum=limits.PER_FAN_LIMIT_MAX),
+        "pay_window_s": _whole("How long a fan has to pay", 900, minimum=limits.PAY_WINDOW_S_MIN,
+                               maximum=limits.PAY_WINDOW_S_MAX),
+        "currency": _CURRENCY,
+        "channels": _list("Where fans may come from; the first is taken when none is given", {"type": "string"},
+                          maxItems=limits.CHANNELS_PER_SALE_MAX),
+        "items": _list("What is sold", _ref("Item"), maxItems=limits.ITEMS_PER_SALE_MAX),
+        "ask_again_s": _whole("When it is worth asking again", 2, minimum=1),
+    }  # fmt: skip
+    sale_example = _example(
+        sale, title=_example(title), reservation=_example(reservation), channels=["web", "wechat"], items=[item_example]
+    )
+    now = {"now_ms": _ms("The server's time", _OPENS_MS - 1_500)}
+    sales = {"sales": _list("By opening time", _ref("Sale"))}
+    return {
+        "Time": _plain("The server's clock.", now),
+        "Sales": _object("All sales.", sales, {"sales": [sale_example]}),
+        "Sale": _object("A sale as fans see it.", sale, sale_example),
+        "Item": _object("One thing on sale.", item, item_example),
+        "ReservationTimes": _plain("When fans may reserve.", reservation),
+        "Title": _plain("A name in both languages.", title),
+    }
+
+
+def _buying_schemas() -> dict[str, Shape]:
+    reserved = {
+        "outcome": {"const": Outcome.RESERVED.name, "type": "string", "examples": [Outcome.RESERVED.name]},
+        "sale": _SALE,
+        "fan": _FAN,
+        "channel": _CHANNEL,
+        "right": _text("The right to buy. Send it as `Authorization: Right …`; do not take it apart", _RIGHT,
+                       maxLength=limits.RIGHT_LENGTH_MAX),
+        "expires_ms": _ms("Until when the right holds", _OPENS_MS + 7_200_000),
+    }  # fmt: skip
+    won = {
+        "outcome": {"const": Outcome.WON.name, "type": "string", "examples": [Outcome.WON.name]},
+        "order": _uuid("The order", _ORDER),
+        "sale": _SALE,
+        "item": _ITEM,
+        "unit": _UNIT,
+        "level": {**_LEVEL, "description": "How durable the win is by now; the order tells when it is confirmed"},
+        "pay_before_ms": _ms("Until when to pay", _OPENS_MS + 900_312),
+    }
+    asked = {"channel": {**_CHANNEL, "description": "One of the sale's channels; without it, the first"}}
+    return {
+        "ReservationRequest": {
+            **_plain("What may be sent with a reservation. It can be left out.", asked, optional=("channel",)),
+            "additionalProperties": False,
+        },
+        "Reserved": _plain("A place in the list, with the right it gives.", reserved),
+        "Won": _plain("A unit that is yours to pay for.", won),
+    }
+
+
+def _order_schemas() -> dict[str, Shape]:
+    one = {
+        "order": _uuid("The order", _ORDER),
+        "sale": _SALE,
+        "item": _ITEM,
+        "unit": _UNIT,
+        "state": _text("Where it is in its life. `accepted`: decided, being written down. `confirmed`: committed to "
+                       "the database", "confirmed", enum=[str(state) for state in order.State]),
+        "level": {**_LEVEL, "examples": ["confirmed"]},
+        "price_minor": _PRICE,
+        "currency": _CURRENCY,
+        "channel": _or_null({**_CHANNEL, "description": f"{_CHANNEL['description']}; null while it is accepted"}),
+        "accepted_ms": _ms("When it was won", _OPENS_MS + 312),
+        "pay_before_ms": _ms("Until when to pay", _OPENS_MS + 900_312),
+        "confirmed_ms": _or_null(_ms("When it was committed; null until then", _OPENS_MS + 398)),
+        "paid_ms": {**_or_null(_ms("When it was paid; null until then", 0)), "examples": [None]},
+        "closed_ms": {**_or_null(_ms("When it expired or was cancelled; null until then", 0)), "examples": [None]},
+    }  # fmt: skip
+    made = {
+        "payment": _uuid("The payment", _PAYMENT),
+        "order": _uuid("The order it is for", _ORDER),
+        "amount_minor": {**_PRICE, "description": "What is to be paid, in the smallest unit of the currency"},
+        "currency": _CURRENCY,
+    }
+    pay_url = _or_null(_text("Sandbox mode: where to pay with play money. Elsewhere null: use the provider's own way",
+                             f"/api/v1/sandbox/payments/{_PAYMENT}"))  # fmt: skip
+    event = {
+        "type": _text("Anything else is ignored", payment.SUCCEEDED_EVENT),
+        "data": {**_plain("What was paid.", made), "examples": [_example(made)]},
+    }
+    orders = {"orders": _list("Newest first", _ref("Order"))}
+    return {
+        "Order": _plain("An order as its owner sees it.", one),
+        "Orders": _object("A fan's orders.", orders, {"orders": [_example(one)]}),
+        "Payment": _plain("A payment to settle with the provider.", made | {"pay_url": pay_url}),
+        "PaymentEvent": _plain("What the payment provider says.", event),
+    }
+
+
+def _other_schemas() -> dict[str, Shape]:
+    def yes(words: str) -> Shape:
+        return {"type": "boolean", "description": words, "examples": [True]}
+
+    return {
+        "LoginRequest": _plain("Who to be.", {"fan": _FAN}),
+        "Login": _plain("A token of the sandbox.", {"token": _text("A JWT", "eyJhbGciOiJIUzI1NiIs…"), "fan": _FAN}),
+        "Health": _plain("The process runs.", {"status": _text("Always the same", "ok")}),
+        "Readiness": _plain("Whether fans should be sent here, and why not.", {
+            "ready": yes("Valkey and the picture are there"),
+            "valkey": yes("Valkey answers"),
+            "picture": yes("The picture of the sales is young"),
+            "postgres": yes("Postgres answers; not needed to be ready"),
+        }),
+    }  # fmt: skip
+
+
+def _problem_schemas() -> dict[str, Shape]:
+    names = [outcome.name for outcome in Outcome]
+    problem = {
+        "type": _text("What kind of problem it is; a stable address that also explains it", "/problems/sold-out",
+                      format="uri-reference"),
+        "title": _text("One sentence for people", TELLINGS[Outcome.SOLD_OUT].title),
+        "status": _whole("The HTTP status", TELLINGS[Outcome.SOLD_OUT].status, minimum=400, maximum=599),
+        "detail": _text("What is wrong in this case", "the right is for another sale"),
+        "outcome": _ref("Outcome"),
+        "retry_after_s": _whole("Ask again after so many seconds", 5, minimum=1),
+        "order": _uuid("With `ALREADY_BOUGHT`: the order you have", _ORDER),
+        "opens_ms": _ms("With `NOT_OPEN`: when the sale opens", _OPENS_MS),
+        "state": _text("With `order-over`: the order's state", "paid", enum=[str(state) for state in order.State]),
+    }  # fmt: skip
+    optional = ("detail", "outcome", "retry_after_s", "order", "opens_ms", "state")
+    return {
+        "Problem": _object(
+            "A refusal by RFC 9457.", problem, facts_of(refusal(Outcome.SOLD_OUT)), optional=optional
+        ),
+        "Outcome": {
+            "type": "string",
+            "description": "What has been decided. A name never changes its meaning; new ones may be added.",
+            "enum": names,
+            "x-enum-descriptions": {outcome.name: telling.title for outcome, telling in TELLINGS.items()},
+            "examples": [Outcome.SOLD_OUT.name],
+        },
+    }

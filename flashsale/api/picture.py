@@ -1,0 +1,215 @@
+"""A process's picture of the sales: what it tells about them, and what it may refuse without asking.
+
+It is read from the buckets five times a second. It may be stale, so it only ever refuses; the script alone says yes.
+A picture that could not be renewed refuses nothing: then the bucket is asked.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+import asyncpg
+import orjson
+from redis.exceptions import RedisError
+
+from flashsale import ledger, limits, stock
+from flashsale.api.replies import SHARED, Reply, refusal, reply
+from flashsale.errors import FlashsaleError
+from flashsale.outcomes import Outcome
+from flashsale.sale import Sale, State, state_at
+from flashsale.stock import BucketFacts
+from flashsale.stores import Stores
+
+_log = logging.getLogger(__name__)
+_STALE_S: Final = 1.0
+_LOW_SHARE: Final = 0.1
+_ASK_AGAIN_FAR_S: Final = 30
+_TROUBLE = (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, FlashsaleError)
+
+
+@dataclass(frozen=True, slots=True)
+class SalePicture:
+    """One sale as this process last saw it. early: refusals that hold for everybody, by item."""
+
+    sale: Sale
+    state: str
+    reserved: int
+    early: dict[str, Reply]
+    outcome: dict[str, Outcome]
+    data: dict[str, Any]
+    shown: Reply
+    etag: bytes
+
+
+class Pictures:
+    """All sales that are not drafts. renew() keeps it; the rest only looks things up."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self._sales: list[Sale] = []
+        self._sales_read = 0.0
+        self._by_name: dict[str, SalePicture] = {}
+        self._seen = 0.0
+        self.listing, self.listing_etag = _shown([])
+
+    def find(self, sale: str) -> SalePicture | None:
+        """The picture of one sale."""
+        return self._by_name.get(sale)
+
+    @property
+    def all(self) -> Sequence[SalePicture]:
+        """Every picture, by opening time."""
+        return list(self._by_name.values())
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it is young enough to refuse by."""
+        return time.monotonic() - self._seen < _STALE_S
+
+    async def keep(self) -> None:
+        """Renew for ever; trouble is logged and tried again."""
+        while True:
+            try:
+                await self.renew()
+            except _TROUBLE as trouble:
+                _log.warning("picture.stale trouble=%s: %s", type(trouble).__name__, trouble)
+            await asyncio.sleep(limits.PICTURE_REFRESH_S)
+
+    async def renew(self) -> None:
+        """Look at the buckets, and now and then at Postgres. With Postgres away, the known sales stay."""
+        started = time.monotonic()
+        if not self._sales or started - self._sales_read > limits.PLAN_REFRESH_S:
+            try:
+                async with self._stores.postgres.acquire(timeout=2) as connection:
+                    self._sales = await ledger.every(connection, drafts=False)
+                self._sales_read = started
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as trouble:
+                _log.warning("picture.plans_stale trouble=%s: %s", type(trouble).__name__, trouble)
+        buckets = [bucket for sale in self._sales for bucket in sale.all_buckets]
+        facts = iter(await stock.facts(self._stores.redis, buckets) if buckets else ())
+        self._by_name = {sale.sale: draw(sale, [next(facts) for _ in sale.all_buckets]) for sale in self._sales}
+        self.listing, self.listing_etag = _shown([picture.data for picture in self._by_name.values()])
+        self._seen = started
+
+
+def draw(sale: Sale, facts: Sequence[BucketFacts]) -> SalePicture:
+    """The picture of a sale from what its buckets say."""
+    known = all(one.loaded and one.generation == sale.generation for one in facts)
+    bucket_now_ms = min(one.now_ms for one in facts)
+    state = str(sale.state)
+    if known:
+        newest = max(facts, key=lambda one: one.version)
+        at = {"opens_ms": newest.opens_ms, "closes_ms": newest.closes_ms, "now_ms": bucket_now_ms}
+        state = str(state_at(newest.state, **at))
+    elif sale.state is not State.CLOSED:
+        state = "unavailable"
+    free = {item.item: sum(one.free.get(item.item, 0) for one in facts) for item in sale.items}
+    early = _early_outcomes(sale, state, free, bucket_now_ms) if known else {}
+    data = _data(sale, state, facts, free, bucket_now_ms)
+    body = orjson.dumps(data)
+    etag = b'"%s"' % blake2b(body, digest_size=8).hexdigest().encode()
+    return SalePicture(
+        sale=sale,
+        state=state,
+        reserved=sum(one.reserved for one in facts),
+        early={item: _early_reply(outcome, sale, bucket_now_ms) for item, outcome in early.items()},
+        outcome=early,
+        data=data,
+        shown=_ok(body, etag),
+        etag=etag,
+    )
+
+
+def _early_outcomes(sale: Sale, state: str, free: dict[str, int], bucket_now_ms: int) -> dict[str, Outcome]:
+    """What may be refused for everybody, by item."""
+    match state:
+        case State.PAUSED:
+            return dict.fromkeys(free, Outcome.PAUSED)
+        case State.CLOSED:
+            return dict.fromkeys(free, Outcome.CLOSED)
+        case State.LOADED if sale.opens_ms - bucket_now_ms > limits.EARLY_REFUSAL_MARGIN_MS + 1000:
+            # Near the opening the bucket is asked: its clock decides, not the age of this picture.
+            return dict.fromkeys(free, Outcome.NOT_OPEN)
+        case State.OPEN:
+            return {item: Outcome.SOLD_OUT for item, units in free.items() if units == 0}
+        case _:
+            return {}
+
+
+def _early_reply(outcome: Outcome, sale: Sale, bucket_now_ms: int) -> Reply:
+    if outcome is Outcome.NOT_OPEN:
+        wait_s = max(1, min(_ASK_AGAIN_FAR_S, (sale.opens_ms - bucket_now_ms) // 1000))
+        return refusal(outcome, retry_after_s=wait_s, opens_ms=sale.opens_ms)
+    return refusal(outcome)
+
+
+def _data(
+    sale: Sale, state: str, facts: Sequence[BucketFacts], free: dict[str, int], bucket_now_ms: int
+) -> dict[str, Any]:
+    """The sale as fans see it. Public: nothing of it belongs to one fan, and stock is told in words only."""
+    reservation = sale.reservation and {
+        "opens_ms": sale.reservation.opens_ms,
+        "closes_ms": sale.reservation.closes_ms,
+        "count": sum(one.reserved for one in facts),
+    }
+    return {
+        "sale": sale.sale,
+        "title": {"zh": sale.title.zh, "en": sale.title.en},
+        "state": state,
+        "entry": sale.entry,
+        "opens_ms": sale.opens_ms,
+        "closes_ms": sale.closes_ms,
+        "reservation": reservation,
+        "per_fan_limit": sale.per_fan_limit,
+        "pay_window_s": sale.pay_window_s,
+        "currency": sale.currency,
+        "channels": sale.channels,
+        "items": [
+            {
+                "item": item.item,
+                "title": {"zh": item.title.zh, "en": item.title.en},
+                "price_minor": item.price_minor,
+                "stock": _stock_word(free[item.item], item.loaded),
+            }
+            for item in sale.items
+        ],
+        "ask_again_s": _ask_again_s(sale, state, bucket_now_ms),
+    }
+
+
+def _stock_word(free: int, loaded: int) -> str:
+    if free == 0:
+        return "sold_out"
+    return "low" if free <= loaded * _LOW_SHARE else "available"
+
+
+def _ask_again_s(sale: Sale, state: str, bucket_now_ms: int) -> int:
+    """When it is worth asking again: seldom before the opening and after the end, often while it sells."""
+    match state:
+        case State.OPEN | State.PAUSED:
+            return 2
+        case State.LOADED:
+            return max(1, min(_ASK_AGAIN_FAR_S, (sale.opens_ms - bucket_now_ms) // 2000))
+        case State.CLOSED:
+            return _ASK_AGAIN_FAR_S
+        case _:
+            return 5
+
+
+def _ok(body: bytes, etag: bytes) -> Reply:
+    return reply(200, body, ((b"content-type", b"application/json"), SHARED, (b"etag", etag)))
+
+
+def _shown(data: list[dict[str, Any]]) -> tuple[Reply, bytes]:
+    body = orjson.dumps({"sales": data})
+    etag = b'"%s"' % blake2b(body, digest_size=8).hexdigest().encode()
+    return _ok(body, etag), etag
+
+
+def right_expires_s(sale: Sale) -> int:
+    """When a right for this sale runs out, in seconds since 1970 UTC: with the sale."""
+    return sale.closes_ms // 1000

@@ -1,0 +1,126 @@
+"""Ready-made HTTP replies: made once, sent many times. Refusals are RFC 9457 problems."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from starlette.responses import Response
+
+from flashsale.outcomes import TELLINGS, Outcome
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+NO_STORE: Final = (b"cache-control", b"no-store")
+SHARED: Final = (b"cache-control", b"public, max-age=1")
+_JSON: Final = (b"content-type", b"application/json")
+_PROBLEM: Final = (b"content-type", b"application/problem+json")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The two ASGI messages of one answer. Not to be changed: it may be sent to many."""
+
+    start: Message
+    body: Message
+
+    async def send(self, send: Send) -> None:
+        """Send it to one client."""
+        await send(self.start)
+        await send(self.body)
+
+    def response(self) -> Response:
+        """The same for Starlette."""
+        headers = {name.decode(): value.decode() for name, value in self.start["headers"]}
+        return Response(self.body["body"], status_code=self.start["status"], headers=headers)
+
+
+class RefusedError(Exception):
+    """Carries the reply that ends a request, from wherever it is found out."""
+
+    def __init__(self, refused: Reply) -> None:
+        super().__init__(refused.body["body"])
+        self.reply = refused
+
+
+def reply(status: int, body: bytes, headers: Headers) -> Reply:
+    """An answer of these bytes; the length is added."""
+    length = (b"content-length", b"%d" % len(body))
+    return Reply(
+        start={"type": "http.response.start", "status": status, "headers": [*headers, length]},
+        body={"type": "http.response.body", "body": body},
+    )
+
+
+def success(status: int, data: Mapping[str, Any], *headers: tuple[bytes, bytes]) -> Reply:
+    """A personal JSON answer, kept by nobody."""
+    return reply(status, orjson.dumps(data), (_JSON, NO_STORE, *headers))
+
+
+def problem(
+    status: int,
+    slug: str,
+    title: str,
+    *,
+    detail: str = "",
+    retry_after_s: int = 0,
+    shared: bool = False,
+    **more: Any,
+) -> Reply:
+    """A refusal by RFC 9457. shared: it holds for everybody, so that a cache may give it for a second."""
+    data: dict[str, Any] = {"type": f"/problems/{slug}", "title": title, "status": status}
+    if detail:
+        data["detail"] = detail
+    headers = [_PROBLEM, SHARED if shared else NO_STORE]
+    if retry_after_s:
+        data["retry_after_s"] = retry_after_s
+        headers.append((b"retry-after", b"%d" % retry_after_s))
+    return reply(status, orjson.dumps(data | more), headers)
+
+
+def slug_of(outcome: Outcome) -> str:
+    """The outcome's name as it stands in its problem's type."""
+    return outcome.name.lower().replace("_", "-")
+
+
+def refusal(
+    outcome: Outcome, *, detail: str = "", shared: bool | None = None, retry_after_s: int = 0, **more: Any
+) -> Reply:
+    """The refusal for an outcome, as its telling says. shared: given to say otherwise than the telling."""
+    telling = TELLINGS[outcome]
+    return problem(
+        telling.status,
+        slug_of(outcome),
+        telling.title,
+        detail=detail,
+        retry_after_s=retry_after_s or telling.retry_after_s,
+        shared=telling.shared if shared is None else shared,
+        outcome=outcome.name,
+        **more,
+    )
+
+
+NOT_FOUND: Final = problem(404, "not-found", "There is nothing here")
+UNKNOWN_SALE: Final = problem(404, "unknown-sale", "There is no sale of that name")
+UNKNOWN_ITEM: Final = problem(404, "unknown-item", "This sale has no item of that name")
+UNKNOWN_ORDER: Final = problem(404, "unknown-order", "You have no order of that number")
+TOO_LARGE: Final = problem(413, "body-too-large", "The body is larger than this takes")
+NOT_JSON: Final = problem(415, "not-json", "Send a body as application/json, or none")
+BAD_KEY: Final = problem(400, "bad-idempotency-key", "An Idempotency-Key has 1 to 64 of letters, digits, - and _")
+CROWDED: Final = problem(503, "crowded", "It is crowded, ask again", retry_after_s=2)
+
+
+def unauthorized(detail: str) -> Reply:
+    """401 with the scheme that is asked for."""
+    made = problem(401, "no-identity", "Sign in first", detail=detail)
+    made.start["headers"].append((b"www-authenticate", b"Bearer"))
+    return made
+
+
+def bad_input(detail: str) -> Reply:
+    """400 with what is wrong."""
+    return problem(400, "bad-input", "This could not be read", detail=detail)

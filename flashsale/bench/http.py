@@ -1,0 +1,217 @@
+"""Suite http: the whole way of a purchase over HTTP, against a bare server and against the usual way.
+
+All programs run under the same uvicorn on one core; the generator and Valkey share another. Every request has its own
+fan, right and Idempotency-Key, and every one of them must win; a refusal is one of three that the process gives by
+itself: sold out, not open yet, and a right with a wrong signature.
+"""
+
+import os
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from flashsale import outbox, plan, rights
+from flashsale.bench.generators import CONNECTIONS, Generator, Press, Pressed, generator
+from flashsale.bench.ground import CHANNEL, ITEM, Ground, fans, plan_of
+from flashsale.bench.processes import Cores, cpu_s, pin, pinned_here, two_cores
+from flashsale.bench.report import Metric, compared
+from flashsale.bench.rounds import Contender, Run, interleaved
+from flashsale.bench.uvicorns import Program, answering, environment_of, running
+from flashsale.config import parse_right_keys
+from flashsale.errors import InvariantError
+from flashsale.keys import Bucket
+from flashsale.limits import OUTBOX_ENTRIES_PER_READ, UNITS_PER_ITEM_MAX
+from flashsale.rights import LANE_PUBLIC, Kind, Right, RightKeys
+from flashsale.sale import Sale, Verb
+
+BARE: Final = "bare ASGI"
+USUAL: Final = "the usual way"
+OURS: Final = "purchase"
+REFUSED: Final = "refusal"
+PROGRAMS: Final = {
+    BARE: "flashsale.bench.programs:bare_program",
+    USUAL: "flashsale.bench.programs:usual",
+    OURS: "flashsale.api.app:create",
+}
+PRESSES: Final = 50_000
+REFUSALS: Final = 30_000
+_ROUND_S: Final = 2.0
+_WARM_UP_S: Final = 1.0
+_OPEN, _SOLD_OUT, _NOT_OPEN = "http-open", "http-sold-out", "http-not-open"
+
+
+@dataclass(slots=True)
+class Crowd:
+    """Who presses: fans that nobody has seen before, round after round, and those who are refused."""
+
+    right_keys: RightKeys
+    sales: dict[str, Sale]
+    seen: int = 0
+    presses: Sequence[Press] = field(default_factory=list)
+
+    def renew(self, number: int) -> None:
+        """New fans for the next round."""
+        names = fans(number, first=self.seen)
+        self.seen += number
+        self.presses = [self._press(_OPEN, fan) for fan in names]
+
+    def refused(self, number: int) -> list[Press]:
+        """In turn: sold out, not open yet, and a right that is not ours."""
+        foreign = RightKeys({"k1": secrets.token_bytes(rights.KEY_BYTES)})
+        presses = []
+        for place, fan in enumerate(fans(number)):
+            match place % 3:
+                case 0:
+                    presses.append(self._press(_SOLD_OUT, fan))
+                case 1:
+                    presses.append(self._press(_NOT_OPEN, fan))
+                case _:
+                    presses.append(self._press(_OPEN, fan, keys=foreign))
+        return presses
+
+    def _press(self, name: str, fan: str, *, keys: RightKeys | None = None) -> Press:
+        expires_s = self.sales[name].closes_ms // 1000
+        right = Right(Kind.RESERVATION, name, fan, LANE_PUBLIC, CHANNEL, expires_s)
+        path = f"/api/v1/sales/{name}/items/{ITEM}/purchase"
+        return Press(path, (keys or self.right_keys).sign(right), f"k-{fan}")
+
+
+class Presses:
+    """Makes ready and does the work of each contender."""
+
+    def __init__(
+        self, ground: Ground, *, crowd: Crowd, programs: dict[str, Program], generator: Generator
+    ) -> None:
+        self._ground = ground
+        self._crowd = crowd
+        self._programs = programs
+        self._generator = generator
+        self._refused = crowd.refused(REFUSALS)
+        self._warm: set[str] = set()
+
+    async def bare(self) -> Run:
+        """A constant to new fans; the first of each round, so it brings them."""
+        self._crowd.renew(PRESSES)
+        return await self._press(BARE, BARE, self._crowd.presses, refused=False)
+
+    async def usual(self) -> Run:
+        """The usual way to the same fans."""
+        return await self._press(USUAL, USUAL, self._crowd.presses, refused=False)
+
+    async def ours(self) -> Run:
+        """The product's server to the same fans, all of whom must win."""
+        run = await self._press(OURS, OURS, self._crowd.presses, refused=False)
+        await _empty(self._ground, self._crowd.sales[_OPEN].all_buckets[0])
+        return run
+
+    async def refusals(self) -> Run:
+        """The product's server to those whom it must refuse."""
+        return await self._press(REFUSED, OURS, self._refused, refused=True)
+
+    async def _press(self, name: str, program: str, presses: Sequence[Press], *, refused: bool) -> Run:
+        server = self._programs[program]
+        duration_s = _ROUND_S if name in self._warm else _WARM_UP_S
+        self._warm.add(name)
+        before = cpu_s([server.pid])
+        # The same few again and again do for refusals: nothing is remembered of them.
+        pressed = await self._generator.press(server.port, presses, duration_s=duration_s)
+        after = cpu_s([server.pid])
+        _check(name, pressed, refused=refused)
+        return Run(pressed.answers, pressed.seconds, None if before is None or after is None else after - before)
+
+
+def _check(name: str, pressed: Pressed, *, refused: bool) -> None:
+    """A fast wrong answer is not measured. The last request may go out once more on each connection."""
+    wrong = pressed.answers - pressed.refused if refused else pressed.refused
+    if pressed.broken or not pressed.answers or wrong > CONNECTIONS:
+        raise InvariantError(f"{name}: {wrong} wrong answers and {pressed.broken} broken of {pressed.answers}")
+
+
+async def run(ground: Ground, *, rounds: int, on_progress: Callable[[str], None]) -> list[Metric]:
+    """Purchases against both references, refusals against the bare one."""
+    cores = two_cores()
+    pin(ground.valkey_pid, cores.loading)
+    with tempfile.TemporaryDirectory(prefix="flashsale-bench-") as folder:
+        right_key = f"k1:{secrets.token_hex(rights.KEY_BYTES)}"
+        crowd = Crowd(parse_right_keys(right_key), await _sales(ground))
+        presser = generator(Path(folder))
+        async with _programs(ground, Path(folder), right_key=right_key, cores=cores) as programs:
+            presses = Presses(ground, crowd=crowd, programs=programs, generator=presser)
+            contenders = [
+                Contender(BARE, presses.bare),
+                Contender(OURS, presses.ours),
+                Contender(USUAL, presses.usual),
+                Contender(REFUSED, presses.refusals),
+            ]
+            with pinned_here(cores.loading):
+                runs = await interleaved(
+                    contenders, rounds=rounds, on_progress=lambda what: on_progress(f"http, {what}")
+                )
+    conditions = _conditions(presser.name, pinned=cores.pinned)
+    metrics = []
+    for name, ours, reference in (
+        ("purchase", OURS, BARE),
+        ("purchase_usual", OURS, USUAL),
+        ("refusal", REFUSED, BARE),
+    ):
+        metrics += compared(
+            "http", name, ours=runs[ours], reference=runs[reference], reference_name=reference, unit="requests/s",
+            conditions=conditions,
+        )  # fmt: skip
+    return metrics
+
+
+async def _sales(ground: Ground) -> dict[str, Sale]:
+    """An open sale with stock, an open one without, and one that opens in an hour."""
+    sales = {_OPEN: await ground.open_sale(_OPEN, units=UNITS_PER_ITEM_MAX)}
+    for name in (_SOLD_OUT, _NOT_OPEN):
+        await ground.operations.create(plan.from_data(plan_of(name, units=0, reserved=0)))
+        sales[name] = await ground.operations.load(name)
+    sales[_SOLD_OUT] = await ground.operations.move(_SOLD_OUT, Verb.OPEN)
+    return sales
+
+
+@asynccontextmanager
+async def _programs(
+    ground: Ground, folder: Path, *, right_key: str, cores: Cores
+) -> AsyncIterator[dict[str, Program]]:
+    environment = environment_of(ground.addresses, folder=folder, right_key=right_key)
+    with ExitStack() as ending:
+        programs = {
+            name: ending.enter_context(
+                running(
+                    name.replace(" ", "-"),
+                    factory,
+                    environment=environment,
+                    folder=folder,
+                    core=cores.measured,
+                )
+            )
+            for name, factory in PROGRAMS.items()
+        }
+        for program in programs.values():
+            await answering(program, folder=folder)
+        yield programs
+
+
+async def _empty(ground: Ground, bucket: Bucket) -> None:
+    """Take the wins out of the outbox, as a worker would: else it would be full after some rounds."""
+    while entries := await outbox.read(ground.redis, bucket, after="0", count=OUTBOX_ENTRIES_PER_READ):
+        await outbox.trim(ground.redis, bucket, entries)
+
+
+def _conditions(generator_name: str, *, pinned: bool) -> dict[str, Any]:
+    return {
+        "generator": generator_name,
+        "connections": CONNECTIONS,
+        "loop": "closed",
+        "cores": "server on one, generator and Valkey on another"
+        if pinned
+        else f"not pinned, {os.cpu_count()} there",
+        "cpu": "the server program's",
+        "seed": "none: fans are numbered",
+    }

@@ -1,0 +1,63 @@
+"""Suite memory: what a reservation costs in Valkey, against the same fans in a plain set of their names.
+
+The list is full to its capacity in both, as it is at the end of a reservation period.
+"""
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Final
+
+from flashsale import reservation, stock
+from flashsale.bench.ground import FAN_LENGTH, Ground, cut, fans
+from flashsale.bench.report import Metric
+from flashsale.errors import InvariantError
+from flashsale.keys import Bucket
+from flashsale.outcomes import Outcome
+from flashsale.sale import Sale
+
+FANS: Final = 200_000
+_PER_CALL: Final = 500
+
+
+async def run(ground: Ground, *, rounds: int, on_progress: Callable[[str], None], number: int = FANS) -> list[Metric]:
+    """Bytes for each reservation."""
+    names = fans(number)
+    ours, plain = [], []
+    for at in range(1, rounds + 1):
+        on_progress(f"memory.reservation, round {at} of {rounds}")
+        sale = await ground.open_sale(f"memory-{at}", units=1, reserved=number)
+        before = await _used_bytes(ground)
+        await _reserve(ground, sale, names)
+        between = await _used_bytes(ground)
+        await _plain_set(ground, sale.all_buckets[0], names)
+        ours.append((between - before) / number)
+        plain.append((await _used_bytes(ground) - between) / number)
+    conditions = {"fans": number, "id_length": FAN_LENGTH, "slices": stock.slices_of(sale), "list": "full"}
+    return [
+        Metric("memory", "reservation", median(ours), "bytes", "plain SET of ids", median(plain), rounds, conditions)
+    ]
+
+
+async def _reserve(ground: Ground, sale: Sale, names: Sequence[str]) -> None:
+    slices = stock.slices_of(sale)
+    for batch in cut(names, _PER_CALL):
+        answers = await reservation.reserve(
+            ground.redis,
+            bucket=sale.all_buckets[0],
+            slices=slices,
+            channels=len(sale.channels),
+            requests=[reservation.Request(fan, 0) for fan in batch],
+        )
+        if not all(answer.outcome is Outcome.RESERVED for answer in answers):
+            raise InvariantError("a reservation was refused although there was room")
+
+
+async def _plain_set(ground: Ground, bucket: Bucket, names: Sequence[str]) -> None:
+    for batch in cut(names, _PER_CALL):
+        await ground.redis.execute_command("SADD", bucket.key("bench", "plain"), *batch)
+
+
+async def _used_bytes(ground: Ground) -> int:
+    """What the data takes: memory in use without the clients' and the log's buffers, which come and go."""
+    told = await ground.redis.info("memory")
+    return int(told["used_memory"]) - int(told["mem_clients_normal"]) - int(told["mem_aof_buffer"])

@@ -1,0 +1,148 @@
+"""Suite writer: orders landed by one worker, against a bare loop of inserts.
+
+The worker reads the outbox, inserts with all its guards, commits and trims. The bare loop has its rows ready in
+memory and inserts them, in batches of the same size, into a table with the same two unique indexes; it commits too.
+Postgres keeps its default fsync on both sides.
+"""
+
+import os
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any, Final
+
+from flashsale import limits, outbox
+from flashsale.bench.ground import BATCH, ITEM, SEED, Ground, attempts, cut, purchase_at
+from flashsale.bench.processes import cpu_s, pin, pinned_here, two_cores
+from flashsale.bench.report import Metric, compared
+from flashsale.bench.rounds import Contender, Run, interleaved, timed
+from flashsale.errors import InvariantError
+from flashsale.keys import Bucket
+from flashsale.metrics import worker_metrics
+from flashsale.queries import Pool
+from flashsale.sale import Sale
+from flashsale.stores import open_postgres
+from flashsale.worker.land import Lander
+
+ORDERS: Final = 40_000
+_LANDED: Final = "worker"
+_BARE: Final = "bare INSERT … SELECT unnest"
+
+
+class Landings:
+    """Makes ready and does the work of both contenders, on one connection whose server process is known."""
+
+    def __init__(self, ground: Ground, postgres: Pool, *, backend_pid: int, orders: int) -> None:
+        self._ground = ground
+        self._postgres = postgres
+        self._pids = (os.getpid(), backend_pid)
+        self._lines = attempts(orders)
+        self._sales = 0
+
+    async def landed(self) -> Run:
+        """The worker's own way, from a full outbox to an empty one."""
+        sale = await self._won()
+        lander = Lander(
+            redis=self._ground.redis,
+            postgres=self._postgres,
+            bucket=sale.all_buckets[0],
+            holder="bench",
+            metrics=worker_metrics(),
+        )
+
+        async def all_of_it() -> int:
+            landed = 0
+            while read := await lander.land():
+                landed += read
+            return landed
+
+        run = await timed(all_of_it, cpu_s=lambda: cpu_s(self._pids))
+        await self._check("orders", run)
+        return run
+
+    async def bare(self) -> Run:
+        """The same orders, read and taken apart before the clock runs."""
+        sale = await self._won()
+        batches = await _columns(self._ground, sale.all_buckets[0])
+        insert = _sql("bare_insert")
+
+        async def all_of_it() -> int:
+            for columns in batches:
+                async with self._postgres.acquire() as connection:
+                    await connection.execute(insert, sale.sale, *columns)
+            return sum(len(columns[0]) for columns in batches)
+
+        run = await timed(all_of_it, cpu_s=lambda: cpu_s(self._pids))
+        await self._check("bench_bare", run)
+        return run
+
+    async def _won(self) -> Sale:
+        """A sale whose orders are all in the outbox, and empty tables."""
+        self._sales += 1
+        sale = await self._ground.open_sale(f"writer-{self._sales}", units=len(self._lines))
+        script = purchase_at(sale.all_buckets[0])
+        for batch in cut(self._lines, BATCH):
+            await script(self._ground.redis, ITEM, *batch)
+        async with self._postgres.acquire() as connection:
+            await connection.execute(_sql("fresh"))
+        return sale
+
+    async def _check(self, table: str, run: Run) -> None:
+        """A fast landing that lost something is not measured. table: one of our two names."""
+        async with self._postgres.acquire() as connection:
+            rows = await connection.fetchval(f"select count(*) from {table}")  # noqa: S608
+        if not rows == run.operations == len(self._lines):
+            raise InvariantError(
+                f"{table}: {rows} rows of {len(self._lines)} orders after {run.operations} were landed"
+            )
+
+
+async def run(ground: Ground, *, rounds: int, on_progress: Callable[[str], None], orders: int = ORDERS) -> list[Metric]:
+    """Orders landed and committed per second by one worker."""
+    cores = two_cores()
+    pin(ground.valkey_pid, cores.measured)
+    pin(ground.postgres_pid, cores.loading)
+    # Opened after pinning: Postgres makes the process of a connection from its first one, and it inherits the core.
+    postgres = await open_postgres(ground.addresses.postgres_dsn, connections=1)
+    try:
+        async with postgres.acquire() as connection:
+            backend_pid = connection.get_server_pid()
+        landings = Landings(ground, postgres, backend_pid=backend_pid, orders=orders)
+        contenders = [Contender(_LANDED, landings.landed), Contender(_BARE, landings.bare)]
+        with pinned_here(cores.measured):
+            runs = await interleaved(
+                contenders, rounds=rounds, on_progress=lambda what: on_progress(f"writer.landed, {what}")
+            )
+    finally:
+        await postgres.close()
+    return compared(
+        "writer", "landed", ours=runs[_LANDED], reference=runs[_BARE], reference_name=_BARE, unit="orders/s",
+        conditions=_conditions(orders, pinned=cores.pinned),
+    )  # fmt: skip
+
+
+async def _columns(ground: Ground, bucket: Bucket) -> list[tuple[list[Any], ...]]:
+    """The orders in the outbox as columns, in batches as the worker reads them."""
+    batches: list[tuple[list[Any], ...]] = []
+    after = "0"
+    while entries := await outbox.read(ground.redis, bucket, after=after, count=limits.OUTBOX_ENTRIES_PER_READ):
+        after = entries[-1].entry_id
+        wins = [win for entry in entries for win in entry.wins]
+        rows = [(w.order, w.item, w.unit, w.fan, w.channel, w.lane, w.accepted_ms) for w in wins]
+        batches.append(tuple(list(column) for column in zip(*rows, strict=True)))
+    return batches
+
+
+def _sql(name: str) -> str:
+    return (files(__package__ or "") / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _conditions(orders: int, *, pinned: bool) -> dict[str, Any]:
+    return {
+        "orders": orders,
+        "rows_per_transaction": limits.OUTBOX_ENTRIES_PER_READ * BATCH,
+        "connections": 1,
+        "loop": "closed",
+        "cores": "worker and Valkey on one, Postgres on another" if pinned else f"not pinned, {os.cpu_count()} there",
+        "cpu": "the worker's and its Postgres process's",
+        "seed": SEED,
+    }

@@ -1,0 +1,32 @@
+"""flashsale audit: where every unit of a sale is."""
+
+from typing import Annotated
+
+import typer
+
+from flashsale import audit as auditing
+from flashsale.cli import show
+from flashsale.cli.run import opened, run
+
+
+def audit(
+    sale: Annotated[str, typer.Argument(help="The sale's name.", metavar="SALE")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Check that every unit is in exactly one place; exit 1 when not. May run while the sale sells.
+
+    loaded = free + moving + outbox + live + returning
+
+    Example: flashsale audit mi3-2013
+    """
+
+    async def work() -> auditing.Audit:
+        async with opened() as both:
+            return await auditing.audit(both.redis, both.postgres, sale)
+
+    audited = run(work())
+    if json:
+        show.json(show.audit_data(audited))
+    else:
+        show.audit_table(audited)
+    raise typer.Exit(0 if audited.balanced else 1)

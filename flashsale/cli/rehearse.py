@@ -1,0 +1,2 @@
+def rehearse() -> None:
+    """Later today."""

@@ -1,0 +1,87 @@
+"""flashsale sale results: what was loaded and sold, to how many, through which channel, when the last unit went."""
+
+from typing import Annotated, Any
+
+import typer
+
+from flashsale import ledger, stock
+from flashsale.cli import show
+from flashsale.cli.run import opened, run
+from flashsale.queries import query
+from flashsale.sale import Sale
+
+
+def results(
+    sale: Annotated[str, typer.Argument(help="The sale's name.", metavar="SALE")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """What was sold, to how many fans, for how much, through which channel."""
+    data = run(_gather(sale))
+    if json:
+        show.json(data)
+        return
+    show.table(
+        ("item", "loaded", "sold", "paid", "expired", "cancelled", "fans", "amount (minor)"),
+        [
+            (i["item"], i["loaded"], i["sold"], i["paid"], i["expired"], i["cancelled"], i["fans"], i["amount_minor"])
+            for i in data["items"]
+        ],
+        title=f"Results of {sale}, {data['currency']}",
+    )
+    show.table(
+        ("channel", "lane", "reserved", "sold", "paid"),
+        [(c["channel"], c["lane"], c["reserved"], c["sold"], c["paid"]) for c in data["channels"]],
+    )
+    last = data["last_accepted_ms"]
+    show.text(f"The last unit went at {show.moment(last)}." if last else "Nothing was sold yet.")
+
+
+async def _gather(name: str) -> dict[str, Any]:
+    async with opened() as both, both.postgres.acquire() as connection:
+        sale = await ledger.find(connection, name)
+        totals = await connection.fetch(query("orders", "totals"), name)
+        channels = await connection.fetch(query("orders", "by_channel"), name)
+        facts = await stock.facts(both.redis, sale.all_buckets)
+    return {
+        "sale": name,
+        "state": sale.state,
+        "currency": sale.currency,
+        "reserved": sum(one.reserved for one in facts),
+        "items": [_item(item.item, item.loaded, totals) for item in sale.items],
+        "channels": [
+            {
+                "channel": row["channel"],
+                "lane": row["lane"],
+                "reserved": _reserved(sale, facts, row["channel"]),
+                "sold": row["live"],
+                "paid": row["paid"],
+            }
+            for row in channels
+        ],
+        "last_accepted_ms": max((row["last_accepted_ms"] for row in totals), default=None),
+    }
+
+
+def _item(item: str, loaded: int, totals: list[Any]) -> dict[str, Any]:
+    by_state = {row["state"]: row for row in totals if row["item"] == item}
+
+    def count(*states: str, of: str = "orders") -> int:
+        return sum(by_state[state][of] for state in states if state in by_state)
+
+    return {
+        "item": item,
+        "loaded": loaded,
+        "sold": count("confirmed", "paid"),
+        "paid": count("paid"),
+        "expired": count("expired"),
+        "cancelled": count("cancelled"),
+        "fans": count("confirmed", "paid", of="fans"),
+        "amount_minor": count("paid", of="amount_minor"),
+    }
+
+
+def _reserved(sale: Sale, facts: list[stock.BucketFacts], channel: str) -> int:
+    if channel not in sale.channels:
+        return 0
+    number = sale.channels.index(channel)
+    return sum(one.reserved_by_channel.get(number, 0) for one in facts)

@@ -1,0 +1,131 @@
+"""flashsale up, migrate, serve, worker: the processes."""
+
+import errno
+import signal
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from flashsale import config, queries, stores
+from flashsale.cli import show
+from flashsale.cli.run import run
+from flashsale.config import Settings
+from flashsale.embedded import EmbeddedPair
+from flashsale.errors import SurroundingsError
+from flashsale.identity import secrets_of
+from flashsale.worker import main as worker_process
+
+BACKLOG = 4096
+GRACE_S = 10
+
+
+def up(
+    state: Annotated[Path | None, typer.Option(help="The state folder; else FLASHSALE_STATE_DIR.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin without what is there from before.")] = False,
+) -> None:
+    """Run the embedded Valkey and Postgres in this terminal until Ctrl-C.
+
+    Other commands with the same state folder find them by themselves.
+    """
+    settings = config.load(**({"state_dir": state} if state else {}))
+    with EmbeddedPair(state=settings.state_dir, fresh=fresh) as addresses:
+        steps = run(_migrate(addresses.postgres_dsn))
+        show.text(f"Valkey    {addresses.redis_url}\nPostgres  {addresses.postgres_dsn}")
+        show.text(f"Schema    {len(steps)} new steps. Ctrl-C ends both; the data stays in {settings.state_dir}.")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            show.text("Stopping.")
+
+
+def migrate() -> None:
+    """Bring the database's schema to this version. Safe to repeat."""
+    addresses = stores.addresses_of(config.load())
+    steps = run(_migrate(addresses.postgres_dsn))
+    show.text("\n".join(f"done: {step}" for step in steps) or "The schema is up to date.")
+
+
+async def _migrate(dsn: str) -> list[str]:
+    pool = await stores.open_postgres(dsn, connections=1)
+    try:
+        async with pool.acquire() as connection:
+            return await queries.migrate(connection)
+    finally:
+        await pool.close()
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="The address to listen on; else FLASHSALE_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on; else FLASHSALE_PORT.")] = None,
+) -> None:
+    """Answer fans over HTTP until SIGTERM or Ctrl-C.
+
+    Example: FLASHSALE_SANDBOX=true flashsale serve --port 8000
+    """
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = config.load(**given)
+    secrets_of(settings)
+    listener = listen(settings.host, settings.port)
+    show.text(f"Serving on {settings.base_url}")
+    http(settings, listener)
+
+
+def http(settings: Settings, listener: socket.socket) -> None:
+    """Run one api process on a listening socket."""
+    from flashsale.api.app import Api  # noqa: PLC0415 -- only this verb needs the web framework
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            Api(settings),
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+            backlog=BACKLOG,
+            h11_max_incomplete_event_size=16_384,
+        )
+    )
+    # Trouble at the start has to reach the person as a sentence, not as a log of the web server's.
+    run(_check_stores(settings))
+    server.run(sockets=[listener])
+    if not server.started:
+        raise SurroundingsError("The api could not start; its log above says why.")
+
+
+async def _check_stores(settings: Settings) -> None:
+    addresses = stores.addresses_of(settings)
+    async with stores.opened(redis_url=addresses.redis_url, postgres_dsn=addresses.postgres_dsn, connections=1):
+        return
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises SurroundingsError when the port is taken or not ours to take."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as trouble:
+        listener.close()
+        words = {
+            errno.EADDRINUSE: f"Port {port} on {host} is taken; stop what listens there, or give another --port.",
+            errno.EACCES: f"Port {port} needs more rights; give one above 1023 with --port.",
+        }
+        raise SurroundingsError(words.get(trouble.errno or 0, f"Can't listen on {host}:{port}: {trouble}")) from trouble
+    listener.listen(BACKLOG)
+    return listener
+
+
+def worker() -> None:
+    """Land orders in Postgres, expire what is not paid, put units back; until SIGTERM or Ctrl-C.
+
+    Any number may run; each bucket is landed by one of them at a time.
+    """
+    run(worker_process.serve(config.load(), on_ready=lambda: show.text("The worker is at work.")))

@@ -1,0 +1,127 @@
+"""How the command line shows things: tables for people, JSON for scripts."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from flashsale.audit import Audit
+from flashsale.clock import from_ms
+from flashsale.sale import Sale
+
+_console = Console()
+
+
+def json(data: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode() + "\n")
+
+
+def text(words: str) -> None:
+    """A line for a person; markup as rich has it."""
+    _console.print(words, highlight=False, soft_wrap=True)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
+    """A table; numbers stand to the right."""
+    made = Table(title=title, title_justify="left", header_style="bold")
+    for at, column in enumerate(columns):
+        number = bool(rows) and all(isinstance(row[at], int) for row in rows)
+        made.add_column(column, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    _console.print(made)
+
+
+def moment(at_ms: int | None, zone: str = "UTC") -> str:
+    """A time for people, in the sale's own zone."""
+    if at_ms is None:
+        return "-"
+    return from_ms(at_ms).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def sale_data(sale: Sale, *, now_ms: int) -> dict[str, Any]:
+    """A sale for scripts. *_ms: ms since 1970 UTC."""
+    reservation = sale.reservation
+    return {
+        "sale": sale.sale,
+        "state": sale.state_at(now_ms),
+        "title": {"zh": sale.title.zh, "en": sale.title.en},
+        "entry": sale.entry,
+        "opens_ms": sale.opens_ms,
+        "closes_ms": sale.closes_ms,
+        "reservation": reservation
+        and {
+            "opens_ms": reservation.opens_ms,
+            "closes_ms": reservation.closes_ms,
+            "capacity": reservation.capacity,
+        },
+        "per_fan_limit": sale.per_fan_limit,
+        "pay_window_s": sale.pay_window_s,
+        "currency": sale.currency,
+        "channels": list(sale.channels),
+        "buckets": sale.buckets,
+        "version": sale.version,
+        "items": [
+            {"item": item.item, "price_minor": item.price_minor, "loaded": item.loaded, "title_en": item.title.en}
+            for item in sale.items
+        ],
+    }
+
+
+def audit_data(audited: Audit) -> dict[str, Any]:
+    """An audit for scripts, in the form that measure and rehearse share."""
+    return {
+        "sale": audited.sale,
+        "balanced": audited.balanced,
+        "set_aside": audited.set_aside,
+        "items": [
+            {
+                "item": item.item,
+                "pool": item.pool,
+                "loaded": item.loaded,
+                "free": item.free,
+                "moving": item.moving,
+                "outbox": item.outbox,
+                "live": item.live,
+                "returning": item.returning,
+                "difference": item.difference,
+                "missing_units": list(item.missing),
+                "doubled_units": list(item.doubled),
+                "beyond_units": list(item.beyond),
+                "counter_off": item.counter_off,
+            }
+            for item in audited.items
+        ],
+    }
+
+
+def audit_table(audited: Audit) -> None:
+    """The equation, one line an item."""
+    table(
+        ("item", "pool", "loaded", "= free", "+ moving", "+ outbox", "+ live", "+ returning", "difference"),
+        [
+            (i.item, i.pool, i.loaded, i.free, i.moving, i.outbox, i.live, i.returning, i.difference)
+            for i in audited.items
+        ],
+        title=f"Audit of {audited.sale}",
+    )
+    for item in audited.items:
+        for words, units in (("nowhere", item.missing), ("in two places", item.doubled), ("never loaded", item.beyond)):
+            if units:
+                text(f"[red]{item.item}: units {words}: {', '.join(map(str, units))}[/red]")
+        if item.counter_off:
+            text(f"[red]{item.item}: the free counter is off by {item.counter_off}[/red]")
+    if audited.set_aside:
+        text(f"[yellow]{audited.set_aside} orders were set aside; each needs a person[/yellow]")
+    text("[green]It balances.[/green]" if audited.balanced else "[red]It does not balance.[/red]")
+
+
+def when(at: datetime) -> str:
+    """A time of the log."""
+    return at.strftime("%Y-%m-%d %H:%M:%S")

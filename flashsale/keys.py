@@ -1,0 +1,88 @@
+"""The names of everything kept in Valkey. No other file spells a key.
+
+All keys of one bucket share the hash tag {sale.bucket}, so that a script over them is atomic on a cluster.
+
+| key | type | holds |
+| --- | --- | --- |
+| fs:{s.b}:sale | hash | what the scripts need of the plan: state, version, generation, times in ms, limits |
+| fs:{s.b}:counts | hash | free:<item> units, outbox (orders in it), reserved, reserved:<channel number> |
+| fs:{s.b}:free:<item> | list | free units as ranges "lo-hi", taken from the left; returned units are put on the left |
+| fs:{s.b}:loads | set | ids of the stock loads already applied |
+| fs:{s.b}:buyers | hash | fan -> one line per order: order, key, live flag, unit, item, accepted ms |
+| fs:{s.b}:outbox | stream | accepted orders on their way to Postgres, one entry a batch |
+| fs:{s.b}:reserved:<slice> | set of integers | keyed hashes of the fans that reserved; two last digits: the channel |
+| fs:{s.b}:lease | string with TTL | which worker lands this bucket |
+"""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+PREFIX: Final = "fs"
+COUNT_FREE: Final = "free:"
+COUNT_OUTBOX: Final = "outbox"
+COUNT_RESERVED: Final = "reserved"
+COUNT_RESERVED_BY_CHANNEL: Final = "reserved:"
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One shard of one sale; the maker of all its key names."""
+
+    sale: str
+    number: int
+
+    def key(self, *parts: str) -> str:
+        """The key of this bucket with that name."""
+        return ":".join((PREFIX, f"{{{self.sale}.{self.number}}}", *parts))
+
+    @property
+    def sale_key(self) -> str:
+        """Hash: what the scripts need of the plan."""
+        return self.key("sale")
+
+    @property
+    def counts_key(self) -> str:
+        """Hash: how many units are free, orders in the outbox, fans reserved."""
+        return self.key("counts")
+
+    @property
+    def loads_key(self) -> str:
+        """Set: ids of the stock loads already applied."""
+        return self.key("loads")
+
+    @property
+    def buyers_key(self) -> str:
+        """Hash: fan to the lines of their orders."""
+        return self.key("buyers")
+
+    @property
+    def outbox_key(self) -> str:
+        """Stream: accepted orders on their way to Postgres."""
+        return self.key("outbox")
+
+    @property
+    def lease_key(self) -> str:
+        """String: which worker lands this bucket."""
+        return self.key("lease")
+
+    def free_key(self, item: str) -> str:
+        """List: the free ranges of an item."""
+        return self.key("free", item)
+
+    def reserved_key(self, slice_number: int) -> str:
+        """Integer set: reservations of one slice of the fans."""
+        return self.key("reserved", str(slice_number))
+
+
+def buckets_of(sale: str, buckets: int) -> tuple[Bucket, ...]:
+    """All buckets of a sale, in order."""
+    return tuple(Bucket(sale, number) for number in range(buckets))
+
+
+def bucket_number(*, sale: str, fan: str, buckets: int) -> int:
+    """The bucket that a fan belongs to: the same at every call, spread evenly, different from sale to sale."""
+    if buckets == 1:
+        return 0
+    digest = blake2b(fan.encode(), key=sale.encode(), digest_size=8, person=b"flashsale-bucket").digest()
+    return int.from_bytes(digest, "big") % buckets

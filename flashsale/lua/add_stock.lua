@@ -1,0 +1,15 @@
+#!lua
+-- add_stock: adds one range of unit numbers to the free units of an item in one bucket.
+-- Safe to repeat: a load is known by its id and applied once.
+-- KEYS: counts loads free
+-- ARGV: item load from to
+-- RETURNS: code
+-- CODES: APPLIED APPLIED_BEFORE
+local counts, loads, free = KEYS[1], KEYS[2], KEYS[3]
+local item, load, from, to = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+
+if redis.call('SISMEMBER', loads, load) == 1 then return APPLIED_BEFORE end
+redis.call('SADD', loads, load)
+redis.call('RPUSH', free, string.format('%d-%d', from, to))
+redis.call('HINCRBY', counts, 'free:' .. item, to - from + 1)
+return APPLIED

@@ -1,0 +1,19 @@
+#!lua
+-- set_sale: writes what the scripts need of the plan into one bucket.
+-- Safe to repeat, in any order: only a higher version of the same generation changes anything, so a late or
+-- repeated call can't bring an old state back.
+-- KEYS: sale
+-- ARGV: create generation version field_value...
+--   create: 1 when the bucket may be made by this call; else a bucket that is not there stays so
+-- RETURNS: code
+-- CODES: APPLIED APPLIED_BEFORE OTHER_GENERATION STALE NOT_LOADED
+local sale = KEYS[1]
+local create, generation, version = ARGV[1] == '1', ARGV[2], tonumber(ARGV[3])
+
+local known = redis.call('HMGET', sale, 'generation', 'version')
+if not known[1] and not create then return NOT_LOADED end
+if known[1] and known[1] ~= generation then return OTHER_GENERATION end
+if known[1] and tonumber(known[2]) == version then return APPLIED_BEFORE end
+if known[1] and tonumber(known[2]) > version then return STALE end
+redis.call('HSET', sale, 'generation', generation, 'version', version, unpack(ARGV, 4))
+return APPLIED

@@ -1,0 +1,15 @@
+#!lua flags=allow-oom
+-- trim: takes entries that are committed in Postgres out of the outbox.
+-- Safe to repeat: an entry is counted down only when it was still there.
+-- KEYS: counts outbox
+-- ARGV: id_orders...
+--   id_orders: pairs of an entry's id and the number of orders in it
+-- RETURNS: trimmed
+local counts, outbox = KEYS[1], KEYS[2]
+
+local trimmed = 0
+for i = 1, #ARGV, 2 do
+  if redis.call('XDEL', outbox, ARGV[i]) == 1 then trimmed = trimmed + tonumber(ARGV[i + 1]) end
+end
+if trimmed > 0 then redis.call('HINCRBY', counts, 'outbox', -trimmed) end
+return trimmed

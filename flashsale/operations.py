@@ -1,0 +1,128 @@
+"""What ops do to a sale, from draft to closed: Postgres first, then the buckets, each step safe to repeat.
+
+A process that dies between the two leaves Postgres knowing more than the buckets; `settle` brings them level, and the
+worker calls it all the time.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import asyncpg
+from redis.asyncio import Redis
+
+from flashsale import ledger, limits, plan, stock
+from flashsale.clock import from_ms
+from flashsale.errors import BadInputError, StateError
+from flashsale.outcomes import Effect
+from flashsale.plan import Plan
+from flashsale.queries import Pool
+from flashsale.sale import Sale, Verb
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """Ops verbs over the two stores. actor: who is named in the log."""
+
+    redis: Redis
+    postgres: Pool
+    actor: str
+
+    async def create(self, written: Plan, *, now: datetime | None = None) -> Sale:
+        """Write a sale down as a draft; of a weekly plan, its next occurrence. Raises BadInputError."""
+        now = now or datetime.now(UTC)
+        occurrence = plan.occurrence(written, now=now)
+        times = plan.times(occurrence, now=now)
+        if times.closes_ms <= now.timestamp() * 1000:
+            raise BadInputError(f"closes: {from_ms(times.closes_ms).isoformat()} is in the past")
+        async with self.postgres.acquire() as connection:
+            weekly_from = written if written.repeat else None
+            return await ledger.create(connection, occurrence, times, weekly_from=weekly_from, actor=self.actor)
+
+    async def load(self, sale: str) -> Sale:
+        """Number the units, put them into the buckets, and let the sale wait for its opening. Raises StateError."""
+        async with self.postgres.acquire() as connection:
+            written, _ = await ledger.plan_of(connection, sale)
+            async with connection.transaction():
+                moved = await ledger.move(connection, sale, Verb.LOAD, actor=self.actor, detail={})
+                if moved.closes_ms <= datetime.now(UTC).timestamp() * 1000:
+                    raise StateError(f"Sale {sale} should have closed at {from_ms(moved.closes_ms).isoformat()}.")
+                for item in written["items"]:
+                    if item["stock"]:
+                        await ledger.make_units(connection, moved, item["item"], item["stock"])
+                moved = await ledger.find(connection, sale)
+        await self.settle(moved)
+        return moved
+
+    async def move(self, sale: str, verb: Verb) -> Sale:
+        """Open, pause, resume or close. Raises StateError or NotFoundError; then nothing is changed."""
+        await self.note_clock(await self._find(sale))
+        async with self.postgres.acquire() as connection:
+            moved = await ledger.move(connection, sale, verb, actor=self.actor, detail={})
+        await self.settle(moved)
+        return moved
+
+    async def add_stock(self, sale: str, item: str, units: int) -> Sale:
+        """Number so many more units of an item and put them on sale at once. Raises BadInputError or StateError."""
+        if not 1 <= units <= limits.UNITS_PER_ITEM_MAX:
+            raise BadInputError(f"units: must be 1 to {limits.UNITS_PER_ITEM_MAX}, not {units}")
+        await self.note_clock(await self._find(sale))
+        async with self.postgres.acquire() as connection:
+            try:
+                async with connection.transaction():
+                    detail = {"item": item, "units": units}
+                    moved = await ledger.move(connection, sale, Verb.ADD_STOCK, actor=self.actor, detail=detail)
+                    await ledger.make_units(connection, moved, item, units)
+                    moved = await ledger.find(connection, sale)
+            except asyncpg.CheckViolationError as fault:
+                raise BadInputError(f"units: an item can't have more than {limits.UNITS_PER_ITEM_MAX}") from fault
+        await self.settle(moved)
+        return moved
+
+    async def settle(self, sale: Sale) -> list[Effect]:
+        """Bring the buckets level with Postgres; one effect for each bucket. Safe to repeat, whatever died half-way.
+
+        Buckets are made only until they are known to have been made once: after that, one that is not there has lost
+        its memory, and stays closed until it is recovered.
+        """
+        async with self.postgres.acquire() as connection:
+            making = not await ledger.is_in_buckets(connection, sale.sale)
+            if making:
+                loads = await ledger.loads_of(connection, sale.sale)
+            else:
+                loads = await ledger.loads_waiting(connection, sale.sale)
+                if loads and not all(facts.loaded for facts in await stock.facts(self.redis, sale.all_buckets)):
+                    loads = []
+            # Stock first, so that a bucket that is there is a full one.
+            for load in loads:
+                await stock.apply_load(self.redis, sale.sale, load)
+                await ledger.load_applied(connection, load)
+            effects = await stock.tell_sale(self.redis, sale, create=making)
+            if making:
+                await ledger.now_in_buckets(connection, sale.sale)
+        return effects
+
+    async def note_clock(self, sale: Sale) -> Sale:
+        """Write down an opening or closing that the buckets' clock has already decided."""
+        facts = await stock.facts(self.redis, sale.all_buckets)
+        state = sale.state_at(facts[0].now_ms)
+        if state is sale.state or not facts[0].loaded:
+            return sale
+        async with self.postgres.acquire() as connection:
+            return await ledger.settle(connection, sale, state) or await ledger.find(connection, sale.sale)
+
+    async def next_occurrence(self, sale: str) -> Sale | None:
+        """The next week's draft of a weekly sale; None when this one is not weekly or the next is there already."""
+        async with self.postgres.acquire() as connection:
+            _, weekly_from = await ledger.plan_of(connection, sale)
+        if weekly_from is None:
+            return None
+        written = plan.from_data(weekly_from)
+        current = await self._find(sale)
+        try:
+            return await self.create(written, now=from_ms(current.opens_ms))
+        except BadInputError:
+            return None
+
+    async def _find(self, sale: str) -> Sale:
+        async with self.postgres.acquire() as connection:
+            return await ledger.find(connection, sale)

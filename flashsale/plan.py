@@ -1,0 +1,233 @@
+"""A plan: the TOML file in which ops write a sale down, and what it says once its times are worked out.
+
+Times are absolute (`2026-11-24T12:00:00+08:00`), local to the plan's zone (`2026-11-24T12:00:00`), a weekday
+("Tuesday 12:00": the next one), or relative: "+30s" for the opening counts from now, everything else from the
+opening ("-6d", "+2h"). A weekly plan gives its next occurrence by moving the local time seven days, so that noon
+stays noon across a change of the clocks.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from typing import Annotated, Any, Final, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from flashsale import limits
+from flashsale.clock import to_ms
+from flashsale.errors import BadInputError
+from flashsale.sale import SLUG
+
+_WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_WEEKDAY_TIME: Final = re.compile(r"([A-Za-z]+) (\d{1,2}):(\d{2})")
+_RELATIVE: Final = re.compile(r"([+-])(\d{1,9})(ms|s|m|h|d)")
+_UNITS: Final = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+When = datetime | str
+Slug = Annotated[str, StringConstraints(pattern=rf"^{SLUG.pattern}$")]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Channel = Annotated[str, StringConstraints(pattern=rf"^[a-z0-9_-]{{1,{limits.CHANNEL_LENGTH_MAX}}}$")]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as unknown:
+        raise ValueError(f"{name!r} is not a time zone; write it like Asia/Shanghai") from unknown
+    return name
+
+
+class _Strict(BaseModel):
+    """A key with a typo is an error, not something to be passed over."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class TitlePlan(_Strict):
+    """A name in both languages."""
+
+    zh: Words
+    en: Words
+
+
+class ItemPlan(_Strict):
+    """One item of the plan."""
+
+    item: Slug
+    title: TitlePlan
+    price_minor: Annotated[int, Field(ge=0, le=limits.PRICE_MINOR_MAX)]
+    stock: Annotated[int, Field(ge=0, le=limits.UNITS_PER_ITEM_MAX)]
+
+
+class ReservationPlan(_Strict):
+    """When fans may reserve. capacity: at most how many."""
+
+    opens: When
+    closes: When
+    capacity: Annotated[int, Field(ge=1, le=limits.RESERVATIONS_MAX)] = 1_000_000
+
+
+class Plan(_Strict):
+    """The whole file. stock counts units, pay_window_s seconds, price_minor the currency's smallest unit."""
+
+    sale: Slug
+    title: TitlePlan
+    opens: When
+    closes: When
+    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    repeat: Literal["weekly"] | None = None
+    entry: Literal["reservation", "open"] = "reservation"
+    reservation: ReservationPlan | None = None
+    per_fan_limit: Annotated[int, Field(ge=1, le=limits.PER_FAN_LIMIT_MAX)] = 1
+    pay_window_s: Annotated[int, Field(ge=limits.PAY_WINDOW_S_MIN, le=limits.PAY_WINDOW_S_MAX)] = 900
+    currency: Currency
+    channels: Annotated[list[Channel], Field(min_length=1, max_length=limits.CHANNELS_PER_SALE_MAX)] = ["web"]
+    buckets: Annotated[int, Field(ge=1, le=limits.BUCKETS_PER_SALE_MAX)] = 1
+    items: Annotated[list[ItemPlan], Field(min_length=1, max_length=limits.ITEMS_PER_SALE_MAX)]
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        names = [item.item for item in self.items]
+        if len(set(names)) != len(names):
+            raise ValueError("items: two items have the same name")
+        if len(set(self.channels)) != len(self.channels):
+            raise ValueError("channels: two channels have the same name")
+        if self.entry == "reservation" and self.reservation is None:
+            raise ValueError('entry: "reservation" needs a [reservation] table; or set entry = "open"')
+        if self.repeat and len(self.sale) > limits.SLUG_LENGTH_MAX - len("-2026-11-24"):
+            raise ValueError("sale: too long for a weekly sale, whose occurrences add their date to it")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """A plan's times, worked out; all in ms since 1970 UTC."""
+
+    opens_ms: int
+    closes_ms: int
+    reserve_opens_ms: int | None
+    reserve_closes_ms: int | None
+
+
+def read(text: str) -> Plan:
+    """The plan in a TOML text. Raises BadInputError that names each wrong key and says what it should be."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:
+        raise BadInputError(f"This is not valid TOML: {fault}") from fault
+    return from_data(data)
+
+
+def from_data(data: Mapping[str, Any]) -> Plan:
+    """The plan in decoded TOML or JSON. Raises BadInputError."""
+    try:
+        return Plan.model_validate(data)
+    except ValidationError as faults:
+        lines = [f"{'.'.join(map(str, fault['loc'])) or 'plan'}: {_words(fault)}" for fault in faults.errors()]
+        raise BadInputError("The plan was refused:\n  " + "\n  ".join(lines)) from faults
+
+
+def times(plan: Plan, *, now: datetime) -> Times:
+    """Work the times out. Raises BadInputError when one can't be read or they stand in the wrong order."""
+    zone = ZoneInfo(plan.time_zone)
+    opens = _moment("opens", plan.opens, zone=zone, base=now, now=now)
+    closes = _moment("closes", plan.closes, zone=zone, base=opens, now=now)
+    if not opens < closes:
+        raise BadInputError(f"closes: {closes.isoformat()} is not after opens {opens.isoformat()}")
+    if plan.reservation is None:
+        return Times(to_ms(opens), to_ms(closes), None, None)
+    reserve_opens = _moment("reservation.opens", plan.reservation.opens, zone=zone, base=opens, now=now)
+    reserve_closes = _moment("reservation.closes", plan.reservation.closes, zone=zone, base=opens, now=now)
+    if not reserve_opens < reserve_closes:
+        raise BadInputError("reservation.closes: must be after reservation.opens")
+    if reserve_closes > closes:
+        raise BadInputError("reservation.closes: must not be after closes")
+    return Times(to_ms(opens), to_ms(closes), to_ms(reserve_opens), to_ms(reserve_closes))
+
+
+def occurrence(plan: Plan, *, now: datetime) -> Plan:
+    """The next occurrence of a weekly plan: dated name, absolute opening in the future. Others are given back as is."""
+    if plan.repeat is None:
+        return plan
+    zone = ZoneInfo(plan.time_zone)
+    opens = _moment("opens", plan.opens, zone=zone, base=now, now=now).astimezone(zone)
+    first = opens
+    while opens <= now:
+        opens = datetime.combine(opens.date() + timedelta(days=7), opens.time(), tzinfo=zone)
+    moved = {name: _moved(value, opens - first) for name, value in _absolute_times(plan).items()}
+    reservation = plan.reservation and plan.reservation.model_copy(
+        update={key.partition(".")[2]: value for key, value in moved.items() if key.startswith("reservation.")}
+    )
+    closes = moved.get("closes", plan.closes)
+    name = f"{plan.sale}-{opens.date().isoformat()}"
+    return plan.model_copy(update={"sale": name, "opens": opens, "closes": closes, "reservation": reservation})
+
+
+def _absolute_times(plan: Plan) -> dict[str, datetime]:
+    found: dict[str, When] = {"closes": plan.closes}
+    if plan.reservation:
+        found |= {"reservation.opens": plan.reservation.opens, "reservation.closes": plan.reservation.closes}
+    return {name: value for name, value in found.items() if isinstance(value, datetime)}
+
+
+def _moved(moment: datetime, by: timedelta) -> datetime:
+    """So many whole days later on the wall clock, whatever the clocks did in between."""
+    return moment + timedelta(days=round(by / timedelta(days=1)))
+
+
+def _moment(name: str, value: When, *, zone: ZoneInfo, base: datetime, now: datetime) -> datetime:
+    """One time of the plan as an aware datetime."""
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=zone)
+    if relative := _RELATIVE.fullmatch(value):
+        sign, number, unit = relative.groups()
+        step = timedelta(**{_UNITS[unit]: int(number)})
+        return base + step if sign == "+" else base - step
+    if (weekly := _WEEKDAY_TIME.fullmatch(value)) and weekly[1].lower() in _WEEKDAYS:
+        return _next_weekday(_WEEKDAYS.index(weekly[1].lower()), int(weekly[2]), int(weekly[3]), zone=zone, now=now)
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        moment = None
+    if moment:
+        return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+    raise BadInputError(
+        f"{name}: {value!r} is not a time; write 2026-11-24T12:00:00+08:00, "
+        '"Tuesday 12:00", or relative to the opening like "-6d" or "+2h"'
+    )
+
+
+def _next_weekday(weekday: int, hour: int, minute: int, *, zone: ZoneInfo, now: datetime) -> datetime:
+    try:
+        wall = time(hour, minute)
+    except ValueError as fault:
+        raise BadInputError(f"opens: {hour}:{minute:02} is not a time of day") from fault
+    today = now.astimezone(zone).date()
+    day = today + timedelta(days=(weekday - today.weekday()) % 7)
+    moment = datetime.combine(day, wall, tzinfo=zone)
+    return moment if moment > now else datetime.combine(day + timedelta(days=7), wall, tzinfo=zone)
+
+
+def _words(fault: Any) -> str:
+    """A sentence for one of pydantic's faults, in the words of the file."""
+    match fault["type"]:
+        case "extra_forbidden":
+            return "there is no such key; is it a typo?"
+        case "missing":
+            return "this key is missing"
+        case "string_pattern_mismatch":
+            return f"{fault['input']!r} does not fit {fault['ctx']['pattern']}"
+        case _:
+            return f"{fault['msg'].removeprefix('Value error, ')} (it is {fault['input']!r:.60})"

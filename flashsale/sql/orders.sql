@@ -1,0 +1,92 @@
+-- Orders: landing, looking up, ending, and the returns that ending writes.
+
+-- name: land
+-- Safe to repeat. A row comes back for each order that was inserted now; the others were there before, or clash with
+-- a live order for the same unit, or name a unit beyond what was loaded: look_at tells which.
+insert into orders (order_id, sale, item, unit, fan, bucket, channel, lane, price_minor, currency, accepted_ms, pay_before_ms)
+select a.order_id, s.sale, i.item, a.unit, a.fan, $2, a.channel, a.lane, i.price_minor, s.currency, a.accepted_ms,
+       a.accepted_ms + s.pay_window_s * 1000::bigint
+from unnest($3::uuid[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[], $9::bigint[])
+     as a (order_id, item, unit, fan, channel, lane, accepted_ms)
+join sales s on s.sale = $1
+join items i on i.sale = s.sale and i.item = a.item and a.unit <= i.loaded
+on conflict do nothing
+returning order_id;
+
+-- name: known_orders
+select order_id from orders where order_id = any($1::uuid[]);
+
+-- name: set_aside
+insert into set_aside (order_id, sale, bucket, entry, content, reason)
+select * from unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[])
+on conflict (order_id) do nothing;
+
+-- name: orders_of_fan
+select o.*, (extract(epoch from confirmed_at) * 1000)::bigint as confirmed_ms,
+       (extract(epoch from paid_at) * 1000)::bigint as paid_ms, (extract(epoch from ended_at) * 1000)::bigint as ended_ms
+from orders o where fan = $1 and ($2::text is null or sale = $2)
+order by accepted_ms desc, order_id desc limit $3;
+
+-- name: orders_by_id
+select o.*, (extract(epoch from confirmed_at) * 1000)::bigint as confirmed_ms,
+       (extract(epoch from paid_at) * 1000)::bigint as paid_ms, (extract(epoch from ended_at) * 1000)::bigint as ended_ms
+from orders o where order_id = any($1::uuid[]);
+
+-- name: expire
+-- Expired or paid is decided here, by one conditional update; the return is written in the same statement.
+with due as (
+    select order_id from orders where state = 'confirmed' and pay_before_ms <= $1
+    order by pay_before_ms limit $2 for update skip locked
+), ended as (
+    update orders o set state = 'expired', ended_at = now() from due where o.order_id = due.order_id
+    returning o.order_id, o.sale, o.item, o.bucket, o.unit, o.fan
+)
+insert into returns (order_id, sale, item, bucket, unit, fan, reason)
+select order_id, sale, item, bucket, unit, fan, 'expired' from ended
+returning order_id;
+
+-- name: cancel
+with ended as (
+    update orders set state = 'cancelled', ended_at = now()
+    where order_id = $1 and fan = $2 and state = 'confirmed'
+    returning order_id, sale, item, bucket, unit, fan
+)
+insert into returns (order_id, sale, item, bucket, unit, fan, reason)
+select order_id, sale, item, bucket, unit, fan, 'cancelled' from ended
+returning order_id;
+
+-- name: returns_waiting
+select order_id, sale, item, bucket, unit, fan from returns where sale = $1 and given_back_at is null
+order by bucket, item, created_at limit $2;
+
+-- name: returns_given_back
+update returns set given_back_at = now() where order_id = any($1::uuid[]) and given_back_at is null;
+
+-- name: live_units
+select item, unit, order_id from orders where sale = $1 and state in ('confirmed', 'paid') order by item, unit;
+
+-- name: returning_units
+select item, unit, order_id from returns where sale = $1 and given_back_at is null order by item, unit;
+
+-- name: set_aside_units
+select content from set_aside where sale = $1;
+
+-- name: totals
+select item, state, count(*) as orders, sum(price_minor)::bigint as amount_minor, count(distinct fan) as fans,
+       max(accepted_ms) as last_accepted_ms
+from orders where sale = $1 group by item, state order by item, state;
+
+-- name: by_channel
+select channel, lane, count(*) filter (where state in ('confirmed', 'paid')) as live,
+       count(*) filter (where state = 'paid') as paid
+from orders where sale = $1 group by channel, lane order by live desc, channel;
+
+-- name: progress
+select count(*) as landed, count(*) filter (where state in ('confirmed', 'paid')) as live,
+       count(*) filter (where state = 'paid') as paid,
+       count(*) filter (where state = 'expired') as expired,
+       count(*) filter (where state = 'cancelled') as cancelled
+from orders where sale = $1;
+
+-- name: loaded_units
+select loaded from items where sale = $1 and item = $2;

@@ -1,0 +1,119 @@
+"""Assembles the worker: one lander for each bucket of each sale that may have orders, and the keeping loops."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+from redis.exceptions import RedisError
+
+from flashsale import ledger, limits, stock, stores
+from flashsale.config import Settings
+from flashsale.errors import FlashsaleError
+from flashsale.keys import Bucket
+from flashsale.metrics import WorkerMetrics, worker_metrics
+from flashsale.operations import Operations
+from flashsale.sale import Sale, State
+from flashsale.stores import Stores
+from flashsale.worker import keep
+from flashsale.worker.land import Lander
+
+_log = logging.getLogger(__name__)
+_BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+_TROUBLE = (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, FlashsaleError)
+
+
+class Worker:
+    """The loops of one worker process. A loop that meets trouble says so, waits, and begins again."""
+
+    def __init__(self, opened: Stores, *, metrics: WorkerMetrics) -> None:
+        self._stores = opened
+        self._metrics = metrics
+        self._operations = Operations(redis=opened.redis, postgres=opened.postgres, actor="worker")
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._stop = asyncio.Event()
+        self._landers: dict[Bucket, asyncio.Task[None]] = {}
+        self._sales: list[Sale] = []
+
+    def stop(self) -> None:
+        """End after the step that each loop is in."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Work until stopped."""
+        async with asyncio.TaskGroup() as loops:
+            for name, step, every_s in (
+                ("keep", self._keep, limits.PLAN_REFRESH_S),
+                ("expire", self._expire, limits.PLAN_REFRESH_S),
+                ("give_back", self._give_back, limits.PLAN_REFRESH_S / 2),
+            ):
+                loops.create_task(self._loop(name, step, every_s))
+            await self._stop.wait()
+        await asyncio.gather(*self._landers.values())
+
+    async def _loop(self, name: str, step: Callable[[], Awaitable[object]], every_s: float) -> None:
+        failed = 0
+        while not self._stop.is_set():
+            try:
+                await step()
+                failed = 0
+            except _TROUBLE as trouble:
+                self._metrics.trouble.labels(loop=name).inc()
+                _log.warning("worker.trouble loop=%s trouble=%s: %s", name, type(trouble).__name__, trouble)
+                await keep.pause_between(self._stop, _BACK_OFF_S[min(failed, len(_BACK_OFF_S) - 1)])
+                failed += 1
+            else:
+                await keep.pause_between(self._stop, every_s)
+
+    async def _keep(self) -> None:
+        async with self._stores.postgres.acquire() as connection:
+            sales = await ledger.every(connection, drafts=False)
+        active = []
+        for sale in sales:
+            outbox = sum(facts.outbox for facts in await stock.facts(self._stores.redis, sale.all_buckets))
+            self._metrics.outbox_orders.labels(sale=sale.sale).set(outbox)
+            if sale.state is not State.CLOSED:
+                await keep.keep_level(self._operations, sale)
+            if sale.state is not State.CLOSED or outbox:
+                active.append(sale)
+        self._sales = sales
+        self._start_landers(active)
+
+    def _start_landers(self, active: list[Sale]) -> None:
+        wanted = {bucket for sale in active for bucket in sale.all_buckets}
+        for bucket in wanted - self._landers.keys():
+            lander = Lander(
+                redis=self._stores.redis,
+                postgres=self._stores.postgres,
+                bucket=bucket,
+                holder=self._holder,
+                metrics=self._metrics,
+            )
+            self._landers[bucket] = asyncio.create_task(self._loop(f"land:{bucket.sale}", lander.step, 0))
+        for bucket in self._landers.keys() - wanted:
+            self._landers.pop(bucket).cancel()
+
+    async def _expire(self) -> None:
+        await keep.expire(self._stores, self._metrics)
+
+    async def _give_back(self) -> None:
+        for sale in self._sales:
+            await keep.give_back(self._stores, sale, self._metrics)
+
+
+async def serve(settings: Settings, *, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Run a worker until SIGTERM or SIGINT. Raises SurroundingsError when a store is away at the start."""
+    addresses = stores.addresses_of(settings)
+    async with stores.opened(redis_url=addresses.redis_url, postgres_dsn=addresses.postgres_dsn) as opened:
+        worker = Worker(opened, metrics=worker_metrics())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        on_ready()
+        with contextlib.suppress(asyncio.CancelledError):
+            await worker.run()

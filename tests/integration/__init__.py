@@ -1,0 +1,1 @@
+"""The parts together: real servers, real processes, real HTTP."""

@@ -1,0 +1,126 @@
+"""Real servers for the tests: the pair of the whole run, and private Valkeys that a test may starve or cluster.
+
+FLASHSALE_TEST_REDIS_URL and FLASHSALE_TEST_POSTGRES_DSN, set together, take the place of the embedded pair. With
+them, FLASHSALE_TEST_REDIS_SERVER may name the program for private servers, so that a run on a stock Redis 7.0 is
+one throughout.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as NoConnectionError
+
+from flashsale.embedded import Addresses, EmbeddedError, EmbeddedPair, die_with_parent
+from flashsale.embedded_binaries import valkey_server
+from tests.support.waiting import until
+
+REDIS_URL: Final = "FLASHSALE_TEST_REDIS_URL"
+POSTGRES_DSN: Final = "FLASHSALE_TEST_POSTGRES_DSN"
+REDIS_SERVER: Final = "FLASHSALE_TEST_REDIS_SERVER"
+
+
+def missing(what: str) -> NoReturn:
+    """A server is away: at home the test is skipped with that sentence, under CI=true it fails."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what, pytrace=False)
+    pytest.skip(what)
+
+
+def configured() -> Addresses | None:
+    """The servers that the environment names, or None for the embedded pair."""
+    url, dsn = os.environ.get(REDIS_URL, ""), os.environ.get(POSTGRES_DSN, "")
+    if bool(url) != bool(dsn):
+        pytest.exit(f"Set {REDIS_URL} and {POSTGRES_DSN} together, or neither for the embedded pair.", returncode=3)
+    return Addresses(redis_url=url, postgres_dsn=dsn) if url else None
+
+
+@contextmanager
+def pair(state: Path) -> Iterator[Addresses]:
+    """The servers of the run."""
+    given = configured()
+    if given is not None:
+        yield given
+        return
+    servers = EmbeddedPair(state=state, fresh=True)
+    try:
+        addresses = servers.start()
+    except EmbeddedError as trouble:
+        missing(str(trouble))
+    try:
+        yield addresses
+    finally:
+        servers.stop()
+
+
+def server_program() -> Path:
+    """The program for private servers."""
+    if named := os.environ.get(REDIS_SERVER):
+        return Path(named)
+    try:
+        return valkey_server()
+    except EmbeddedError as trouble:
+        missing(str(trouble))
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """A server that only one test uses."""
+
+    url: str
+    port: int
+
+
+@contextmanager
+def private_valkey(folder: Path, *, cluster: bool = False) -> Iterator[Private]:
+    """A server on a free loopback port, ended with the test. It keeps nothing.
+
+    cluster: it is a cluster of one node that owns the lower half of the slots, so that a key which a script doesn't
+    declare is refused when it lies in the upper half.
+    """
+    port = _free_port()
+    command = [str(server_program()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    if cluster:
+        command += ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"]
+        command += ["--cluster-port", str(_free_port())]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent(signal.SIGTERM)
+    )
+    try:
+        with Redis(port=port) as client:
+            until(lambda: process.poll() is None and _answers(client), what="the private server answers")
+            if cluster:
+                client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 8191)
+                until(lambda: b"cluster_state:ok" in _cluster_info(client), what="the cluster is up")
+        yield Private(url=f"redis://127.0.0.1:{port}", port=port)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(client: Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except NoConnectionError:
+        return False
+
+
+def _cluster_info(client: Redis) -> bytes:
+    """The raw answer, before the client makes a dictionary of it."""
+    client.set_response_callback("CLUSTER INFO", lambda reply, **_: reply)
+    told = client.execute_command("CLUSTER INFO")
+    return told if isinstance(told, bytes) else str(told).encode()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -1,0 +1,135 @@
+"""The coalescer: batches by themselves, answers in order, nobody left waiting."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from flashsale.coalesce import Coalescer, CrowdedError
+from tests.support.waiting import turns
+
+
+@dataclass(slots=True)
+class Server:
+    """Takes batches and answers each when the test lets it."""
+
+    batches: list[list[int]] = field(default_factory=list)
+    gates: "list[asyncio.Future[None]]" = field(default_factory=list)
+
+    async def call(self, asked: Sequence[int]) -> list[int]:
+        """Ten times what was asked, once the gate is open."""
+        self.batches.append(list(asked))
+        gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.gates.append(gate)
+        await gate
+        return [one * 10 for one in asked]
+
+
+def made(server: Server, **bounds: int) -> Coalescer[int, int]:
+    """A coalescer with one call in flight, if the test says nothing else."""
+    return Coalescer(server.call, **({"in_flight_max": 1} | bounds))
+
+
+async def test_an_idle_one_sends_at_once() -> None:
+    """Given nothing in flight / When one is asked / Then it is sent without a timer."""
+    server = Server()
+    answer = made(server).submit(7)
+    await turns()
+    assert server.batches == [[7]]
+    server.gates[0].set_result(None)
+    assert await answer == 70
+
+
+async def test_what_arrives_together_goes_together() -> None:
+    """When several are asked in one turn of the loop / Then they are one call."""
+    server = Server()
+    coalescer = made(server)
+    answers = [coalescer.submit(n) for n in range(5)]
+    await turns()
+    assert server.batches == [[0, 1, 2, 3, 4]]
+    server.gates[0].set_result(None)
+    assert await asyncio.gather(*answers) == [0, 10, 20, 30, 40]
+
+
+async def test_the_batch_grows_while_a_call_is_in_flight() -> None:
+    """Given a call in flight / When more arrive / Then all of them are the next call, and answers keep their order."""
+    server = Server()
+    coalescer = made(server)
+    answers = [coalescer.submit(1)]
+    await turns()
+    for n in (2, 3, 4):
+        answers.append(coalescer.submit(n))
+        await turns()
+    assert server.batches == [[1]]
+    assert coalescer.waiting == 3
+    server.gates[0].set_result(None)
+    await turns()
+    assert server.batches == [[1], [2, 3, 4]]
+    server.gates[1].set_result(None)
+    assert await asyncio.gather(*answers) == [10, 20, 30, 40]
+
+
+async def test_a_batch_has_a_limit_and_the_order_stays() -> None:
+    """Given a limit of two a call / When five are asked / Then they go as 2, 2, 1."""
+    server = Server()
+    coalescer = made(server, batch_max=2)
+    answers = [coalescer.submit(n) for n in range(5)]
+    for call in range(3):
+        await turns()
+        server.gates[call].set_result(None)
+    assert await asyncio.gather(*answers) == [0, 10, 20, 30, 40]
+    assert server.batches == [[0, 1], [2, 3], [4]]
+
+
+async def test_a_burst_uses_every_place_in_flight() -> None:
+    """Given two places in flight / When more than one batch arrives in one turn / Then both places are used."""
+    server = Server()
+    coalescer = made(server, batch_max=2, in_flight_max=2)
+    answers = [coalescer.submit(n) for n in range(6)]
+    await turns()
+    in_flight = len(server.batches)
+    await release(server, coalescer)
+    assert await asyncio.gather(*answers) == [n * 10 for n in range(6)]
+    assert in_flight == 2
+
+
+async def release(server: Server, coalescer: Coalescer[int, int]) -> None:
+    """Open every gate, also those that come only when others have opened."""
+    draining = asyncio.create_task(coalescer.drain())
+    while not draining.done():
+        for gate in server.gates:
+            if not gate.done():
+                gate.set_result(None)
+        await turns(1)
+    await draining
+
+
+async def test_no_more_calls_in_flight_than_allowed() -> None:
+    """Given two places / When a third batch waits / Then it is sent only after one has landed."""
+    server = Server()
+    coalescer = made(server, in_flight_max=2)
+    answers = []
+    for n in range(3):
+        answers.append(coalescer.submit(n))
+        await turns()
+    assert server.batches == [[0], [1]]
+    server.gates[1].set_result(None)
+    await turns()
+    assert server.batches == [[0], [1], [2]]
+    await release(server, coalescer)
+    assert await asyncio.gather(*answers) == [0, 10, 20]
+
+
+async def test_past_the_bound_it_is_crowded() -> None:
+    """Given as many waiting as may wait / When one more is asked / Then CrowdedError at once, and nothing was sent."""
+    server = Server()
+    coalescer = made(server, waiting_max=2)
+    answers = [coalescer.submit(1)]
+    await turns()
+    answers += [coalescer.submit(2), coalescer.submit(3)]
+    with pytest.raises(CrowdedError):
+        coalescer.submit(4)
+    await release(server, coalescer)
+    assert await asyncio.gather(*answers) == [10, 20, 30]
+    assert server.batches == [[1], [2, 3]]

@@ -1,0 +1,69 @@
+"""The states of a sale: every verb in every state, and what the clock makes of a state."""
+
+import pytest
+
+from flashsale.errors import StateError
+from flashsale.sale import State, Verb, next_state, state_at
+from tests.support.samples import sale
+
+LEADS_TO = {
+    (Verb.LOAD, State.DRAFT): State.LOADED,
+    (Verb.OPEN, State.LOADED): State.OPEN,
+    (Verb.PAUSE, State.OPEN): State.PAUSED,
+    (Verb.RESUME, State.PAUSED): State.OPEN,
+    (Verb.CLOSE, State.LOADED): State.CLOSED,
+    (Verb.CLOSE, State.OPEN): State.CLOSED,
+    (Verb.CLOSE, State.PAUSED): State.CLOSED,
+    (Verb.ADD_STOCK, State.LOADED): State.LOADED,
+    (Verb.ADD_STOCK, State.OPEN): State.OPEN,
+    (Verb.ADD_STOCK, State.PAUSED): State.PAUSED,
+}
+
+
+@pytest.mark.parametrize("verb", Verb)
+@pytest.mark.parametrize("state", State)
+def test_every_verb_in_every_state(verb: Verb, state: State) -> None:
+    """Given a state / When ops use a verb / Then it leads where the table says, or is refused with a hint."""
+    if expected := LEADS_TO.get((verb, state)):
+        assert next_state("mi3", now=state, verb=verb) is expected
+        return
+    with pytest.raises(StateError) as refusal:
+        next_state("mi3", now=state, verb=verb)
+    told = str(refusal.value)
+    assert told.startswith(f"Sale mi3 is {state}; {verb} needs it to be ")
+    assert "flashsale sale" in told
+    assert refusal.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "before", "during", "after"),
+    [
+        (State.DRAFT, State.DRAFT, State.DRAFT, State.DRAFT),
+        (State.LOADED, State.LOADED, State.OPEN, State.CLOSED),
+        (State.OPEN, State.OPEN, State.OPEN, State.CLOSED),
+        (State.PAUSED, State.PAUSED, State.PAUSED, State.CLOSED),
+        (State.CLOSED, State.CLOSED, State.CLOSED, State.CLOSED),
+    ],
+)
+def test_what_the_clock_makes_of_a_state(state: State, before: State, during: State, after: State) -> None:
+    """Given a sale from 100 to 200 / Then at 99, from 100 to 199 and from 200 on it is in these states."""
+
+    def at(now_ms: int) -> State:
+        return state_at(state, opens_ms=100, closes_ms=200, now_ms=now_ms)
+
+    assert [at(99), at(100), at(199), at(200)] == [before, during, during, after]
+    assert sale("mi3", state=state, opens_ms=100, closes_ms=200).state_at(150) is during
+
+
+def test_an_item_by_name() -> None:
+    """Given a sale of two items / Then each is found by name, and another is not."""
+    found = sale("mi3").item("b")
+    assert found is not None
+    assert found.item == "b"
+    assert sale("mi3").item("c") is None
+
+
+def test_every_fan_has_a_bucket_of_this_sale() -> None:
+    """Given a sale of one bucket / Then all fans are in it."""
+    given = sale("mi3")
+    assert {given.bucket_of(fan) for fan in ("alice", "bob")} == set(given.all_buckets)
