@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from flashsale import config, stores
-from flashsale.api import pages
+from flashsale.api import pages, replies
 from flashsale.api.events import Watchers
 from flashsale.api.hooks import Hooks, Sandbox
 from flashsale.api.hot import Hot
@@ -102,6 +102,7 @@ async def _assembled(settings: Settings, secrets: Secrets) -> AsyncIterator[Hot]
                 right_keys=secrets.right_keys,
                 identities=identities,
                 metrics=metrics,
+                sandbox=settings.sandbox,
             )
         finally:
             watchers.close()
@@ -184,7 +185,7 @@ def _application(routes: list[BaseRoute]) -> Starlette:
         ).response()
 
     async def broken(request: Request, fault: Exception) -> Response:
-        return problem(500, "broken", "Something of ours broke; it was logged").response()
+        return replies.BROKEN.response()
 
     return Starlette(
         routes=routes,

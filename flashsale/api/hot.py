@@ -4,6 +4,7 @@ The way of a purchase: path -> picture (may refuse at once) -> right checked wit
 Everything that is not hot is handed to the application below.
 """
 
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,8 @@ from flashsale.purchase import LEVEL_ACCEPTED, Answer, Purchases
 from flashsale.reservation import Request, Reservations
 from flashsale.rights import LANE_PUBLIC, Fault, Kind, Right, RightKeys
 from flashsale.sale import Entry
+
+_log = logging.getLogger(__name__)
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -47,6 +50,7 @@ class Hot:
         right_keys: RightKeys,
         identities: Identities,
         metrics: ApiMetrics,
+        sandbox: bool,
     ) -> None:
         self._below = below
         self._pictures = pictures
@@ -55,11 +59,16 @@ class Hot:
         self._right_keys = right_keys
         self._identities = identities
         self._metrics = metrics
+        self._sandbox = sandbox
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what is hot; hand on the rest."""
         if scope["type"] == "http" and scope["path"].startswith(_PREFIX):
-            reply = await self._answer(scope, receive)
+            try:
+                reply = await self._answer(scope, receive)
+            except Exception:  # noqa: BLE001 -- the last resort: it is logged, and the fan gets an answer
+                _log.exception("hot.broken path=%s", scope["path"])
+                reply = replies.BROKEN
             if reply is not None:
                 await send(reply.start)
                 await send(reply.body)
@@ -79,7 +88,7 @@ class Hot:
             case "GET", ["sales"]:
                 return _unless_same(scope, self._pictures.listing, self._pictures.listing_etag)
             case "GET", ["time"]:
-                return replies.success(200, {"now_ms": clock.now_ms()})
+                return replies.success(200, {"now_ms": clock.now_ms(), "sandbox": self._sandbox})
             case _:
                 return None
 

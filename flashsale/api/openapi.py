@@ -6,7 +6,8 @@ that the description can't drift from what is answered.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from copy import deepcopy
 from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
@@ -14,8 +15,8 @@ from typing import Any, Final
 from flashsale import limits
 from flashsale.api import openapi_page, openapi_schemas
 from flashsale.api.openapi_operations import OPERATIONS, TAGS, Answer, Operation
+from flashsale.api.openapi_parameters import PARAMETERS, SECURITY
 from flashsale.api.openapi_problems import code_of, facts_of
-from flashsale.api.openapi_schemas import PARAMETERS, SECURITY
 from flashsale.api.replies import Reply
 
 _PROBLEM_MEDIA: Final = "application/problem+json"
@@ -60,11 +61,25 @@ def document() -> dict[str, Any]:
         "servers": [{"url": "/", "description": "The site that gave you this description"}],
         "tags": [{"name": name, "description": words} for name, words in TAGS.items()],
         "paths": paths,
-        "components": {"schemas": schemas, "parameters": PARAMETERS, "securitySchemes": SECURITY},
+        "components": {"schemas": schemas, "parameters": deepcopy(PARAMETERS), "securitySchemes": deepcopy(SECURITY)},
     }
 
 
 @cache
+def problems() -> dict[str, tuple[int, str]]:
+    """Every problem that the API answers with: the last part of its type to its status and title."""
+    found = {}
+    for operations in document()["paths"].values():
+        for operation in operations.values():
+            for answer in operation["responses"].values():
+                for media in answer.get("content", {}).values():
+                    for example in media.get("examples", {}).values():
+                        value = example["value"]
+                        if isinstance(value, dict) and str(value.get("type", "")).startswith("/problems/"):
+                            found[value["type"].rpartition("/")[2]] = (value["status"], value["title"])
+    return found
+
+
 def page() -> str:
     """The description as HTML. It is the same for the life of the process, so it is made once."""
     return openapi_page.render(document())
@@ -76,9 +91,7 @@ def _operation(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": operation.words,
-        "responses": {
-            str(status): response for status, response in sorted(_responses(operation, schemas).items())
-        },
+        "responses": {str(status): response for status, response in sorted(_responses(operation, schemas).items())},
     }
     names = [*_PATH_NAME.findall(operation.path), *operation.parameters]
     if names:
@@ -118,7 +131,7 @@ def _content(schema: str, schemas: dict[str, Any]) -> dict[str, Any]:
     return {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": schemas[schema]["examples"][0]}
 
 
-def _refusal(problems: Iterable[Reply]) -> dict[str, Any]:
+def _refusal(problems: Sequence[Reply]) -> dict[str, Any]:
     """One status with every problem that is told in it. The examples are the bodies that are really sent."""
     examples = {code_of(one): {"summary": facts_of(one)["title"], "value": facts_of(one)} for one in problems}
     names = {name.decode() for one in problems for name, _ in one.start["headers"]}
@@ -139,7 +152,7 @@ def _refusal(problems: Iterable[Reply]) -> dict[str, Any]:
     }
 
 
-def _cache_words(problems: Iterable[Reply]) -> str:
+def _cache_words(problems: Sequence[Reply]) -> str:
     shared = [f"`{code_of(one)}`" for one in problems if (b"cache-control", b"no-store") not in one.start["headers"]]
     if not shared:
         return "`no-store`"

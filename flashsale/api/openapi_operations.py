@@ -20,7 +20,7 @@ TAGS: Final = {
     _BUYING: "A fan reserves, gets a right, and buys with it.",
     _ORDERS: "A fan's own orders. An order of another fan looks like one that does not exist.",
     _PROVIDER: "What the payment provider sends. Signed by Standard Webhooks.",
-    _SANDBOX: "Only in sandbox mode: anybody may sign in, and money is play money. Elsewhere these paths are not found.",
+    _SANDBOX: "Only in sandbox mode: anybody may sign in, and money is play money. Elsewhere they are not found.",
     _MACHINES: "For load balancers, orchestrators and Prometheus. Keep these paths inside your network.",
 }
 _BEARER: Final = (("Bearer",),)
@@ -75,8 +75,8 @@ another item, it is `KEY_REUSED`. A refusal is not kept: the same key may be tri
 place that decides, never answered from what this process remembers about the sale.
 
 Where the answer holds for everybody (sold out, not open, over, paused), it may be given before the right is looked at.
-Within {limits.EARLY_REFUSAL_MARGIN_MS + 1000} ms of the opening the place that decides is always asked: its clock
-opens the sale, not that of the fan.
+Within {(limits.EARLY_REFUSAL_MARGIN_MS + 1000) / 1000:g} s of the opening the place that decides is always asked: its
+clock opens the sale, not that of the fan.
 """.strip()
 
 OPERATIONS: Final = (
@@ -144,7 +144,8 @@ OPERATIONS: Final = (
         "watch_order", "get", f"{_BASE}/orders/{{order}}/events", _ORDERS,
         "Watch an order",
         "Server-sent events: the order at once and again at each change, each as `event: order` with an Order in "
-        f"`data`. A comment comes every {limits.WATCH_HEARTBEAT_S:.0f} s as a sign of life. When the stream ends, open it again.",
+        f"`data`. A comment comes every {limits.WATCH_HEARTBEAT_S:.0f} s as a sign of life. When the "
+        "stream ends, open it again.",
         (Answer(200, "The stream", media="text/event-stream", headers=_NO_STORE,
                 text='event: order\ndata: {"order": "0197a5c0-…", "state": "confirmed", …}\n\n: still here\n\n'),),
         (*_OWN, replies.CROWDED),

@@ -33,13 +33,11 @@ MISMATCH: Final = problem(
     detail="the event's order, amount or currency is not what was asked for",
 )
 UNKNOWN_PAYMENT: Final = problem(404, "unknown-payment", "There is no payment of that number")
-STORE_AWAY: Final = problem(
-    503, "store-away", "Orders can't be looked up right now; nothing is lost", retry_after_s=2
-)
-BROKEN: Final = problem(500, "broken", "Something of ours broke; it was logged")
+STORE_AWAY: Final = problem(503, "store-away", "Orders can't be looked up right now; nothing is lost", retry_after_s=2)
+BROKEN: Final = replies.BROKEN
 
-_ORDER: Final = "0197a5c0-7b1e-7c3a-9f52-3d1b8e6f4a21"
-_OPENS_MS: Final = 1_385_611_200_000
+EXAMPLE_ORDER: Final = "0197a5c0-7b1e-7c3a-9f52-3d1b8e6f4a21"
+EXAMPLE_OPENS_MS: Final = 1_385_611_200_000  # noon in Beijing on 28 November 2013
 
 
 def purchase_problems() -> tuple[Reply, ...]:
@@ -80,9 +78,9 @@ def _refusals(script: str, before: set[Outcome]) -> list[Reply]:
 def _refusal(outcome: Outcome) -> Reply:
     match outcome:
         case Outcome.ALREADY_BOUGHT:
-            return refusal(outcome, order=_ORDER)
+            return refusal(outcome, order=EXAMPLE_ORDER)
         case Outcome.NOT_OPEN:
-            return refusal(outcome, opens_ms=_OPENS_MS)
+            return refusal(outcome, opens_ms=EXAMPLE_OPENS_MS)
         case Outcome.NO_RIGHT:
             return refusal(outcome, detail=Fault.FOREIGN.value)
         case _:

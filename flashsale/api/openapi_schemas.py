@@ -1,9 +1,9 @@
-"""The shapes of bodies, parameters and security schemes, with an example each. Bounds and names come from the code."""
+"""The shapes of bodies, with an example each. Bounds and names come from the code."""
 
 from typing import Any, Final
 
 from flashsale import limits, order, payment
-from flashsale.api.openapi_problems import facts_of
+from flashsale.api.openapi_problems import EXAMPLE_OPENS_MS, EXAMPLE_ORDER, facts_of
 from flashsale.api.replies import refusal
 from flashsale.outcomes import TELLINGS, Outcome
 from flashsale.purchase import LEVEL_ACCEPTED
@@ -11,14 +11,13 @@ from flashsale.sale import SLUG, Entry, State
 
 Shape = dict[str, Any]
 
-_ORDER: Final = "0197a5c0-7b1e-7c3a-9f52-3d1b8e6f4a21"
-_PAYMENT: Final = "5f0c9a1e-52c4-4f0e-8a6b-2f6f1f0f7d10"
-_OPENS_MS: Final = 1_385_611_200_000
-_RIGHT: Final = "v1.r.k1.1385618400.public.wechat.mi3.alice.1f8a4c0e6b7d92353c5e8f1a2b4d6079"
+EXAMPLE_PAYMENT: Final = "5f0c9a1e-52c4-4f0e-8a6b-2f6f1f0f7d10"
+EXAMPLE_RIGHT: Final = "v1.r.k1.1385618400.public.wechat.mi3.alice.1f8a4c0e6b7d92353c5e8f1a2b4d6079"
 _SALE_STATES: Final = [str(state) for state in State if state is not State.DRAFT] + ["unavailable"]
 
 
-def _text(words: str, example: str, **more: Any) -> Shape:
+def text(words: str, example: str, **more: Any) -> Shape:
+    """A string with its meaning and an example."""
     return {"type": "string", "description": words, "examples": [example], **more}
 
 
@@ -30,20 +29,23 @@ def _ms(words: str, example: int) -> Shape:
     return _whole(f"{words}, in ms since 1970 UTC", example)
 
 
-def _slug(words: str, example: str) -> Shape:
-    return _text(words, example, maxLength=limits.SLUG_LENGTH_MAX, pattern=f"^{SLUG.pattern}$")
+def slug(words: str, example: str) -> Shape:
+    """The name of a sale or an item."""
+    return text(words, example, maxLength=limits.SLUG_LENGTH_MAX, pattern=f"^{SLUG.pattern}$")
 
 
-def _uuid(words: str, example: str) -> Shape:
-    return _text(words, example, format="uuid")
+def uuid(words: str, example: str) -> Shape:
+    """An id."""
+    return text(words, example, format="uuid")
 
 
 def _or_null(shape: Shape) -> Shape:
     return {**shape, "type": [shape["type"], "null"]}
 
 
-def _ref(name: str) -> Shape:
-    return {"$ref": f"#/components/schemas/{name}"}
+def _ref(name: str, words: str = "") -> Shape:
+    reference = {"$ref": f"#/components/schemas/{name}"}
+    return reference | {"description": words} if words else reference
 
 
 def _list(words: str, items: Shape, **more: Any) -> Shape:
@@ -66,14 +68,14 @@ def _plain(words: str, properties: dict[str, Shape], **more: Any) -> Shape:
     return _object(words, properties, _example(properties), **more)
 
 
-_FAN: Final = _text("The fan, as the shop's token names them", "alice", maxLength=limits.FAN_LENGTH_MAX)
-_CHANNEL: Final = _text("The channel that the fan came through", "wechat", maxLength=limits.CHANNEL_LENGTH_MAX)
-_CURRENCY: Final = _text("ISO 4217", "CNY")
+_FAN: Final = text("The fan, as the shop's token names them", "alice", maxLength=limits.FAN_LENGTH_MAX)
+_CHANNEL: Final = text("The channel that the fan came through", "wechat", maxLength=limits.CHANNEL_LENGTH_MAX)
+_CURRENCY: Final = text("ISO 4217", "CNY")
 _PRICE: Final = _whole("The price in the smallest unit of the currency", 199_900, maximum=limits.PRICE_MINOR_MAX)
-_SALE: Final = _slug("The sale's name", "mi3")
-_ITEM: Final = _slug("The item's name", "silver")
+_SALE: Final = slug("The sale's name: lower-case letters, digits and hyphens", "mi3")
+_ITEM: Final = slug("The item's name: lower-case letters, digits and hyphens", "silver")
 _UNIT: Final = _whole("The number of the unit, from 1", 123, minimum=1, maximum=limits.UNITS_PER_ITEM_MAX)
-_LEVEL: Final = _text("How durable the order is", LEVEL_ACCEPTED, enum=[LEVEL_ACCEPTED, "confirmed"])
+_LEVEL: Final = text("How durable the order is", LEVEL_ACCEPTED, enum=[LEVEL_ACCEPTED, "confirmed"])
 
 
 def schemas() -> dict[str, Shape]:
@@ -82,28 +84,28 @@ def schemas() -> dict[str, Shape]:
 
 
 def _sale_schemas() -> dict[str, Shape]:
-    title = {"zh": _text("In Chinese", "小米手机3"), "en": _text("In English", "Mi 3")}
+    title = {"zh": text("In Chinese", "小米手机3"), "en": text("In English", "Mi 3")}
     item = {
         "item": _ITEM,
-        "title": _ref("Title"),
+        "title": _ref("Title", "What fans call it"),
         "price_minor": _PRICE,
-        "stock": _text("How much is left", "available", enum=["available", "low", "sold_out"]),
+        "stock": text("How much is left", "available", enum=["available", "low", "sold_out"]),
     }
     item_example = _example(item, title={"zh": "银色", "en": "Silver"})
     reservation = {
-        "opens_ms": _ms("From when fans may reserve", _OPENS_MS - 6 * 86_400_000),
-        "closes_ms": _ms("Until when", _OPENS_MS - 3_600_000),
+        "opens_ms": _ms("From when fans may reserve", EXAMPLE_OPENS_MS - 6 * 86_400_000),
+        "closes_ms": _ms("Until when", EXAMPLE_OPENS_MS - 3_600_000),
         "count": _whole("How many have reserved", 600_000),
     }
     sale = {
         "sale": _SALE,
-        "title": _ref("Title"),
-        "state": _text("Where the sale is. `loaded`: planned, opens at `opens_ms`. `unavailable`: closed until its "
+        "title": _ref("Title", "What fans call it"),
+        "state": text("Where the sale is. `loaded`: planned, opens at `opens_ms`. `unavailable`: closed until its "
                        "state is known again", "open", enum=_SALE_STATES),
-        "entry": _text("Who may buy: those who reserved, or everybody with an identity", "reservation",
+        "entry": text("Who may buy: those who reserved, or everybody with an identity", "reservation",
                        enum=[str(entry) for entry in Entry]),
-        "opens_ms": _ms("When it opens, by the server's clock", _OPENS_MS),
-        "closes_ms": _ms("When it ends", _OPENS_MS + 7_200_000),
+        "opens_ms": _ms("When it opens, by the server's clock", EXAMPLE_OPENS_MS),
+        "closes_ms": _ms("When it ends", EXAMPLE_OPENS_MS + 7_200_000),
         "reservation": {"oneOf": [_ref("ReservationTimes"), {"type": "null"}],
                         "description": "When fans may reserve; null where nobody needs to"},
         "per_fan_limit": _whole("How many units one fan may buy", 1, minimum=1, maximum=limits.PER_FAN_LIMIT_MAX),
@@ -118,7 +120,10 @@ def _sale_schemas() -> dict[str, Shape]:
     sale_example = _example(
         sale, title=_example(title), reservation=_example(reservation), channels=["web", "wechat"], items=[item_example]
     )
-    now = {"now_ms": _ms("The server's time", _OPENS_MS - 1_500)}
+    now = {
+        "now_ms": _ms("The server's time", EXAMPLE_OPENS_MS - 1_500),
+        "sandbox": {"type": "boolean", "description": "Whether anybody may sign in by name", "examples": [False]},
+    }
     sales = {"sales": _list("By opening time", _ref("Sale"))}
     return {
         "Time": _plain("The server's clock.", now),
@@ -132,22 +137,22 @@ def _sale_schemas() -> dict[str, Shape]:
 
 def _buying_schemas() -> dict[str, Shape]:
     reserved = {
-        "outcome": {"const": Outcome.RESERVED.name, "type": "string", "examples": [Outcome.RESERVED.name]},
+        "outcome": text("What has been decided", Outcome.RESERVED.name, const=Outcome.RESERVED.name),
         "sale": _SALE,
         "fan": _FAN,
         "channel": _CHANNEL,
-        "right": _text("The right to buy. Send it as `Authorization: Right …`; do not take it apart", _RIGHT,
+        "right": text("The right to buy. Send it as `Authorization: Right …`; do not take it apart", EXAMPLE_RIGHT,
                        maxLength=limits.RIGHT_LENGTH_MAX),
-        "expires_ms": _ms("Until when the right holds", _OPENS_MS + 7_200_000),
+        "expires_ms": _ms("Until when the right holds", EXAMPLE_OPENS_MS + 7_200_000),
     }  # fmt: skip
     won = {
-        "outcome": {"const": Outcome.WON.name, "type": "string", "examples": [Outcome.WON.name]},
-        "order": _uuid("The order", _ORDER),
+        "outcome": text("What has been decided", Outcome.WON.name, const=Outcome.WON.name),
+        "order": uuid("The order", EXAMPLE_ORDER),
         "sale": _SALE,
         "item": _ITEM,
         "unit": _UNIT,
         "level": {**_LEVEL, "description": "How durable the win is by now; the order tells when it is confirmed"},
-        "pay_before_ms": _ms("Until when to pay", _OPENS_MS + 900_312),
+        "pay_before_ms": _ms("Until when to pay", EXAMPLE_OPENS_MS + 900_312),
     }
     asked = {"channel": {**_CHANNEL, "description": "One of the sale's channels; without it, the first"}}
     return {
@@ -162,33 +167,36 @@ def _buying_schemas() -> dict[str, Shape]:
 
 def _order_schemas() -> dict[str, Shape]:
     one = {
-        "order": _uuid("The order", _ORDER),
+        "order": uuid("The order", EXAMPLE_ORDER),
         "sale": _SALE,
         "item": _ITEM,
         "unit": _UNIT,
-        "state": _text("Where it is in its life. `accepted`: decided, being written down. `confirmed`: committed to "
+        "state": text("Where it is in its life. `accepted`: decided, being written down. `confirmed`: committed to "
                        "the database", "confirmed", enum=[str(state) for state in order.State]),
         "level": {**_LEVEL, "examples": ["confirmed"]},
         "price_minor": _PRICE,
         "currency": _CURRENCY,
         "channel": _or_null({**_CHANNEL, "description": f"{_CHANNEL['description']}; null while it is accepted"}),
-        "accepted_ms": _ms("When it was won", _OPENS_MS + 312),
-        "pay_before_ms": _ms("Until when to pay", _OPENS_MS + 900_312),
-        "confirmed_ms": _or_null(_ms("When it was committed; null until then", _OPENS_MS + 398)),
+        "accepted_ms": _ms("When it was won", EXAMPLE_OPENS_MS + 312),
+        "pay_before_ms": _ms("Until when to pay", EXAMPLE_OPENS_MS + 900_312),
+        "confirmed_ms": _or_null(_ms("When it was committed; null until then", EXAMPLE_OPENS_MS + 398)),
         "paid_ms": {**_or_null(_ms("When it was paid; null until then", 0)), "examples": [None]},
         "closed_ms": {**_or_null(_ms("When it expired or was cancelled; null until then", 0)), "examples": [None]},
     }  # fmt: skip
     made = {
-        "payment": _uuid("The payment", _PAYMENT),
-        "order": _uuid("The order it is for", _ORDER),
+        "payment": uuid("The payment", EXAMPLE_PAYMENT),
+        "order": uuid("The order it is for", EXAMPLE_ORDER),
         "amount_minor": {**_PRICE, "description": "What is to be paid, in the smallest unit of the currency"},
         "currency": _CURRENCY,
     }
-    pay_url = _or_null(_text("Sandbox mode: where to pay with play money. Elsewhere null: use the provider's own way",
-                             f"/api/v1/sandbox/payments/{_PAYMENT}"))  # fmt: skip
+    pay_url = _or_null(text("Sandbox mode: where to pay with play money. Elsewhere null: use the provider's own way",
+                             f"/api/v1/sandbox/payments/{EXAMPLE_PAYMENT}"))  # fmt: skip
     event = {
-        "type": _text("Anything else is ignored", payment.SUCCEEDED_EVENT),
-        "data": {**_plain("What was paid.", made), "examples": [_example(made)]},
+        "type": text("Anything else is ignored", payment.SUCCEEDED_EVENT),
+        "data": {
+            **_plain("What was paid: `payment`, `order`, `amount_minor` and `currency`, as they were asked for", made),
+            "examples": [_example(made)],
+        },
     }
     orders = {"orders": _list("Newest first", _ref("Order"))}
     return {
@@ -205,8 +213,8 @@ def _other_schemas() -> dict[str, Shape]:
 
     return {
         "LoginRequest": _plain("Who to be.", {"fan": _FAN}),
-        "Login": _plain("A token of the sandbox.", {"token": _text("A JWT", "eyJhbGciOiJIUzI1NiIs…"), "fan": _FAN}),
-        "Health": _plain("The process runs.", {"status": _text("Always the same", "ok")}),
+        "Login": _plain("A token of the sandbox.", {"token": text("A JWT", "eyJhbGciOiJIUzI1NiIs…"), "fan": _FAN}),
+        "Health": _plain("The process runs.", {"status": text("Always the same", "ok")}),
         "Readiness": _plain("Whether fans should be sent here, and why not.", {
             "ready": yes("Valkey and the picture are there"),
             "valkey": yes("Valkey answers"),
@@ -219,22 +227,20 @@ def _other_schemas() -> dict[str, Shape]:
 def _problem_schemas() -> dict[str, Shape]:
     names = [outcome.name for outcome in Outcome]
     problem = {
-        "type": _text("What kind of problem it is; a stable address that also explains it", "/problems/sold-out",
+        "type": text("What kind of problem it is; it never changes its meaning", "/problems/sold-out",
                       format="uri-reference"),
-        "title": _text("One sentence for people", TELLINGS[Outcome.SOLD_OUT].title),
+        "title": text("One sentence for people", TELLINGS[Outcome.SOLD_OUT].title),
         "status": _whole("The HTTP status", TELLINGS[Outcome.SOLD_OUT].status, minimum=400, maximum=599),
-        "detail": _text("What is wrong in this case", "the right is for another sale"),
-        "outcome": _ref("Outcome"),
+        "detail": text("What is wrong in this case", "the right is for another sale"),
+        "outcome": _ref("Outcome", "What has been decided about this attempt"),
         "retry_after_s": _whole("Ask again after so many seconds", 5, minimum=1),
-        "order": _uuid("With `ALREADY_BOUGHT`: the order you have", _ORDER),
-        "opens_ms": _ms("With `NOT_OPEN`: when the sale opens", _OPENS_MS),
-        "state": _text("With `order-over`: the order's state", "paid", enum=[str(state) for state in order.State]),
+        "order": uuid("With `ALREADY_BOUGHT`: the order you have", EXAMPLE_ORDER),
+        "opens_ms": _ms("With `NOT_OPEN`: when the sale opens", EXAMPLE_OPENS_MS),
+        "state": text("With `order-over`: the order's state", "paid", enum=[str(state) for state in order.State]),
     }  # fmt: skip
     optional = ("detail", "outcome", "retry_after_s", "order", "opens_ms", "state")
     return {
-        "Problem": _object(
-            "A refusal by RFC 9457.", problem, facts_of(refusal(Outcome.SOLD_OUT)), optional=optional
-        ),
+        "Problem": _object("A refusal by RFC 9457.", problem, facts_of(refusal(Outcome.SOLD_OUT)), optional=optional),
         "Outcome": {
             "type": "string",
             "description": "What has been decided. A name never changes its meaning; new ones may be added.",

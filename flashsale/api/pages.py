@@ -1,6 +1,7 @@
 """The fan's page and its static files, the API's description, and what machines ask a process."""
 
 import asyncio
+import gzip
 import html
 import mimetypes
 from dataclasses import dataclass
@@ -16,9 +17,8 @@ from starlette.responses import JSONResponse, Response
 
 from flashsale.api import openapi, replies
 from flashsale.api.picture import Pictures
-from flashsale.api.replies import RefusedError, problem, slug_of
+from flashsale.api.replies import RefusedError, problem
 from flashsale.metrics import ApiMetrics
-from flashsale.outcomes import TELLINGS
 from flashsale.stores import Stores
 
 _READY_TIMEOUT_S: Final = 2.0
@@ -33,6 +33,7 @@ _ENTRY_FILE: Final = "sale.html"
 @dataclass(frozen=True, slots=True)
 class _File:
     content: bytes
+    packed: bytes
     media_type: str
     etag: str
 
@@ -60,12 +61,17 @@ class Pages:
         headers = {"etag": file.etag, "cache-control": f"public, max-age={max_age_s}", **_SECURITY}
         if request.headers.get("if-none-match") == file.etag:
             return Response(status_code=304, headers=headers)
+        headers["vary"] = "accept-encoding"
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(file.packed, media_type=file.media_type, headers={**headers, "content-encoding": "gzip"})
         return Response(file.content, media_type=file.media_type, headers=headers)
 
 
 def _read(name: str, content: bytes) -> _File:
     media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return _File(content, media_type, f'"{blake2b(content, digest_size=8).hexdigest()}"')
+    return _File(
+        content, gzip.compress(content, 9, mtime=0), media_type, f'"{blake2b(content, digest_size=8).hexdigest()}"'
+    )
 
 
 class Machines:
@@ -128,13 +134,14 @@ async def docs(request: Request) -> Response:
 async def problem_page(request: Request) -> Response:
     """GET /problems/{slug}: what a problem's type means."""
     slug = request.path_params["slug"]
-    for outcome, telling in TELLINGS.items():
-        if slug_of(outcome) == slug:
-            words = f"<h1>{html.escape(outcome.name)}</h1><p>{html.escape(telling.title)}.</p>"
-            head = f'<!doctype html><meta charset="utf-8"><title>{outcome.name}</title>'
-            return Response(
-                f'{head}{words}<p><a href="/docs">All answers</a></p>',
-                media_type="text/html",
-                headers=_SECURITY,
-            )
-    raise RefusedError(problem(404, "not-found", "There is no page about this problem"))
+    known = openapi.problems().get(slug)
+    if known is None:
+        raise RefusedError(problem(404, "not-found", "There is no page about this problem"))
+    status, title = known
+    content = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f'<title>{slug}</title><link rel="stylesheet" href="/static/docs.css">'
+        f"<main><h1>{slug}</h1><p>{html.escape(title)}.</p><p>HTTP status {status}.</p>"
+        f'<p><a href="/docs">All answers of the API</a></p></main></html>'
+    )
+    return Response(content, media_type="text/html", headers=_SECURITY)

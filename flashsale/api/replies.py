@@ -111,6 +111,7 @@ UNKNOWN_ORDER: Final = problem(404, "unknown-order", "You have no order of that 
 TOO_LARGE: Final = problem(413, "body-too-large", "The body is larger than this takes")
 NOT_JSON: Final = problem(415, "not-json", "Send a body as application/json, or none")
 BAD_KEY: Final = problem(400, "bad-idempotency-key", "An Idempotency-Key has 1 to 64 of letters, digits, - and _")
+BROKEN: Final = problem(500, "broken", "Something of ours broke; it was logged")
 CROWDED: Final = problem(503, "crowded", "It is crowded, ask again", retry_after_s=2)
 
 

@@ -5,7 +5,7 @@ ratio of the two, and the conditions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from flashsale.bench import conditions, engine, http, memory, writer
 from flashsale.bench.ground import Ground, own_ground
@@ -39,7 +39,7 @@ async def run(suites: Sequence[str], *, rounds: int = ROUNDS, on_progress: Calla
     """
     check(suites, rounds=rounds)
     metrics: list[Metric] = []
-    said = {}
+    said: dict[str, Any] = {}
     for name in dict.fromkeys(suites):
         on_progress(f"{name}: starting servers")
         async with own_ground() as ground:

@@ -18,7 +18,7 @@ from flashsale.purchase import attempt_line
 from flashsale.queries import Pool
 from flashsale.rights import LANE_PUBLIC
 from flashsale.sale import Sale, Verb
-from flashsale.scripts import ScriptAt, load
+from flashsale.scripts import Commands, ScriptAt, load
 from flashsale.stores import opened
 
 SEED: Final = 2013
@@ -26,6 +26,8 @@ ITEM: Final = "silver"
 CHANNEL: Final = "web"
 BATCH: Final = 64
 FAN_LENGTH: Final = 28
+_NAMES: Final = 10 ** (FAN_LENGTH - 4)
+_STRIDE: Final = 618_033_988_749_894_848_204_587  # shares no divisor with _NAMES, so that no name comes twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class Ground:
 
     async def open_sale(self, name: str, *, units: int, reserved: int = 0) -> Sale:
         """A new sale that is open now, in an otherwise empty Valkey. reserved: room for so many reservations."""
-        await self.redis.execute_command("FLUSHALL", "SYNC")
+        commands: Commands = self.redis
+        await commands.execute_command("FLUSHALL", "SYNC")
         await self.operations.create(plan.from_data(plan_of(name, units=units, reserved=reserved)))
         await self.operations.load(name)
         return await self.operations.move(name, Verb.OPEN)
@@ -78,19 +81,19 @@ def attempts(number: int, *, seed: int = SEED) -> list[str]:
     random = Random(seed)  # noqa: S311 -- a crowd that can be had again, not a secret
     return [
         attempt_line(
-            order=f"{random.getrandbits(128):032x}",
+            order=f"{place:012x}{random.getrandbits(80):020x}",  # time-ordered, as the real ones are
             key=f"{random.getrandbits(64):016x}",
             fan=fan,
             channel=CHANNEL,
             lane=LANE_PUBLIC,
         )
-        for fan in fans(number)
+        for place, fan in enumerate(fans(number))
     ]
 
 
 def fans(number: int, *, first: int = 0) -> list[str]:
-    """So many names of fans, each of 28 characters."""
-    return [f"fan-{place:0{FAN_LENGTH - 4}d}" for place in range(first, first + number)]
+    """So many names of fans, each of 28 characters and in no order, as a crowd comes."""
+    return [f"fan-{place * _STRIDE % _NAMES:0{FAN_LENGTH - 4}d}" for place in range(first, first + number)]
 
 
 def purchase_at(bucket: Bucket) -> ScriptAt:

@@ -10,13 +10,13 @@ import secrets
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from flashsale import outbox, plan, rights
+from flashsale import outbox, rights
+from flashsale.bench.crowd import OPEN, Crowd, sales_of
 from flashsale.bench.generators import CONNECTIONS, Generator, Press, Pressed, generator
-from flashsale.bench.ground import CHANNEL, ITEM, Ground, fans, plan_of
+from flashsale.bench.ground import Ground
 from flashsale.bench.processes import Cores, cpu_s, pin, pinned_here, two_cores
 from flashsale.bench.report import Metric, compared
 from flashsale.bench.rounds import Contender, Run, interleaved
@@ -24,9 +24,7 @@ from flashsale.bench.uvicorns import Program, answering, environment_of, running
 from flashsale.config import parse_right_keys
 from flashsale.errors import InvariantError
 from flashsale.keys import Bucket
-from flashsale.limits import OUTBOX_ENTRIES_PER_READ, UNITS_PER_ITEM_MAX
-from flashsale.rights import LANE_PUBLIC, Kind, Right, RightKeys
-from flashsale.sale import Sale, Verb
+from flashsale.limits import OUTBOX_ENTRIES_PER_READ
 
 BARE: Final = "bare ASGI"
 USUAL: Final = "the usual way"
@@ -41,51 +39,12 @@ PRESSES: Final = 50_000
 REFUSALS: Final = 30_000
 _ROUND_S: Final = 2.0
 _WARM_UP_S: Final = 1.0
-_OPEN, _SOLD_OUT, _NOT_OPEN = "http-open", "http-sold-out", "http-not-open"
-
-
-@dataclass(slots=True)
-class Crowd:
-    """Who presses: fans that nobody has seen before, round after round, and those who are refused."""
-
-    right_keys: RightKeys
-    sales: dict[str, Sale]
-    seen: int = 0
-    presses: Sequence[Press] = field(default_factory=list)
-
-    def renew(self, number: int) -> None:
-        """New fans for the next round."""
-        names = fans(number, first=self.seen)
-        self.seen += number
-        self.presses = [self._press(_OPEN, fan) for fan in names]
-
-    def refused(self, number: int) -> list[Press]:
-        """In turn: sold out, not open yet, and a right that is not ours."""
-        foreign = RightKeys({"k1": secrets.token_bytes(rights.KEY_BYTES)})
-        presses = []
-        for place, fan in enumerate(fans(number)):
-            match place % 3:
-                case 0:
-                    presses.append(self._press(_SOLD_OUT, fan))
-                case 1:
-                    presses.append(self._press(_NOT_OPEN, fan))
-                case _:
-                    presses.append(self._press(_OPEN, fan, keys=foreign))
-        return presses
-
-    def _press(self, name: str, fan: str, *, keys: RightKeys | None = None) -> Press:
-        expires_s = self.sales[name].closes_ms // 1000
-        right = Right(Kind.RESERVATION, name, fan, LANE_PUBLIC, CHANNEL, expires_s)
-        path = f"/api/v1/sales/{name}/items/{ITEM}/purchase"
-        return Press(path, (keys or self.right_keys).sign(right), f"k-{fan}")
 
 
 class Presses:
     """Makes ready and does the work of each contender."""
 
-    def __init__(
-        self, ground: Ground, *, crowd: Crowd, programs: dict[str, Program], generator: Generator
-    ) -> None:
+    def __init__(self, ground: Ground, *, crowd: Crowd, programs: dict[str, Program], generator: Generator) -> None:
         self._ground = ground
         self._crowd = crowd
         self._programs = programs
@@ -105,7 +64,7 @@ class Presses:
     async def ours(self) -> Run:
         """The product's server to the same fans, all of whom must win."""
         run = await self._press(OURS, OURS, self._crowd.presses, refused=False)
-        await _empty(self._ground, self._crowd.sales[_OPEN].all_buckets[0])
+        await _empty(self._ground, self._crowd.sales[OPEN].all_buckets[0])
         return run
 
     async def refusals(self) -> Run:
@@ -137,7 +96,7 @@ async def run(ground: Ground, *, rounds: int, on_progress: Callable[[str], None]
     pin(ground.valkey_pid, cores.loading)
     with tempfile.TemporaryDirectory(prefix="flashsale-bench-") as folder:
         right_key = f"k1:{secrets.token_hex(rights.KEY_BYTES)}"
-        crowd = Crowd(parse_right_keys(right_key), await _sales(ground))
+        crowd = Crowd(parse_right_keys(right_key), await sales_of(ground))
         presser = generator(Path(folder))
         async with _programs(ground, Path(folder), right_key=right_key, cores=cores) as programs:
             presses = Presses(ground, crowd=crowd, programs=programs, generator=presser)
@@ -165,20 +124,8 @@ async def run(ground: Ground, *, rounds: int, on_progress: Callable[[str], None]
     return metrics
 
 
-async def _sales(ground: Ground) -> dict[str, Sale]:
-    """An open sale with stock, an open one without, and one that opens in an hour."""
-    sales = {_OPEN: await ground.open_sale(_OPEN, units=UNITS_PER_ITEM_MAX)}
-    for name in (_SOLD_OUT, _NOT_OPEN):
-        await ground.operations.create(plan.from_data(plan_of(name, units=0, reserved=0)))
-        sales[name] = await ground.operations.load(name)
-    sales[_SOLD_OUT] = await ground.operations.move(_SOLD_OUT, Verb.OPEN)
-    return sales
-
-
 @asynccontextmanager
-async def _programs(
-    ground: Ground, folder: Path, *, right_key: str, cores: Cores
-) -> AsyncIterator[dict[str, Program]]:
+async def _programs(ground: Ground, folder: Path, *, right_key: str, cores: Cores) -> AsyncIterator[dict[str, Program]]:
     environment = environment_of(ground.addresses, folder=folder, right_key=right_key)
     with ExitStack() as ending:
         programs = {
@@ -209,9 +156,7 @@ def _conditions(generator_name: str, *, pinned: bool) -> dict[str, Any]:
         "generator": generator_name,
         "connections": CONNECTIONS,
         "loop": "closed",
-        "cores": "server on one, generator and Valkey on another"
-        if pinned
-        else f"not pinned, {os.cpu_count()} there",
+        "cores": "server on one, generator and Valkey on another" if pinned else f"not pinned, {os.cpu_count()} there",
         "cpu": "the server program's",
         "seed": "none: fans are numbered",
     }

@@ -14,6 +14,7 @@ from flashsale.errors import InvariantError
 from flashsale.keys import Bucket
 from flashsale.outcomes import Outcome
 from flashsale.sale import Sale
+from flashsale.scripts import Commands
 
 FANS: Final = 200_000
 _PER_CALL: Final = 500
@@ -53,8 +54,9 @@ async def _reserve(ground: Ground, sale: Sale, names: Sequence[str]) -> None:
 
 
 async def _plain_set(ground: Ground, bucket: Bucket, names: Sequence[str]) -> None:
+    commands: Commands = ground.redis
     for batch in cut(names, _PER_CALL):
-        await ground.redis.execute_command("SADD", bucket.key("bench", "plain"), *batch)
+        await commands.execute_command("SADD", bucket.key("bench", "plain"), *batch)
 
 
 async def _used_bytes(ground: Ground) -> int:

@@ -73,9 +73,7 @@ class Usual:
         if left < 0:
             outcome = _BY_CODE[left]
             return _answer({"outcome": outcome.name}, TELLINGS[outcome].status)
-        return _answer(
-            {"outcome": "WON", "order": order, "sale": sale, "item": item}, TELLINGS[Outcome.WON].status
-        )
+        return _answer({"outcome": "WON", "order": order, "sale": sale, "item": item}, TELLINGS[Outcome.WON].status)
 
 
 def usual() -> Starlette:

@@ -28,11 +28,16 @@ _TAIL: Final = 800
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A running server program."""
+    """A server program that was started."""
 
     name: str
-    pid: int
+    process: subprocess.Popen[bytes]
     port: int
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
 
 
 def environment_of(addresses: Addresses, *, folder: Path, right_key: str) -> dict[str, str]:
@@ -72,7 +77,7 @@ def running(
         )
     try:
         pin(process.pid, core)
-        yield Program(name, process.pid, port)
+        yield Program(name, process, port)
     finally:
         process.terminate()
         try:
@@ -86,7 +91,7 @@ async def answering(program: Program, *, folder: Path) -> None:
     """Return once it takes connections. Raises SurroundingsError with the end of its log when it doesn't."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _START_S_MAX
-    while loop.time() < deadline:
+    while loop.time() < deadline and program.process.poll() is None:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", program.port)
         except OSError:

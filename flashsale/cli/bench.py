@@ -1,2 +1,30 @@
-def bench() -> None:
-    """Later today."""
+"""flashsale bench: ratios against references measured in the same run."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flashsale import bench as benches
+from flashsale.cli import show
+from flashsale.cli.run import run
+
+
+def bench(
+    suites: Annotated[list[str], typer.Argument(help=f"Any of: {', '.join(benches.SUITES)}.", metavar="SUITE...")],
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds; the median is told.")] = benches.ROUNDS,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Measure the engine beside its references, on servers of its own.
+
+    An absolute figure moves with the machine; the ratio is the claim.
+
+    Example: flashsale bench http engine writer --rounds 5
+    """
+    benches.check(suites, rounds=rounds)
+    with Console(stderr=True).status("starting") as status:
+        report = run(benches.run(suites, rounds=rounds, on_progress=status.update))
+    if json:
+        show.json(report.as_data())
+    else:
+        benches.print_table(report, Console())

@@ -1,2 +1,106 @@
-def rehearse() -> None:
-    """Later today."""
+"""flashsale rehearse: replay a release day on this machine and give a verdict."""
+
+import secrets
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from flashsale.cli import show
+from flashsale.errors import BadInputError
+from flashsale.purchase import LEVEL_ACCEPTED
+from loadtest import rehearsal, scenario
+
+TOPOLOGY_SINGLE = "single"
+
+
+def rehearse(
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(scenario.names())}.", metavar="SCENARIO")],
+    scale: Annotated[float, typer.Option(help="Share of the scenario's units and fans, above 0.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Of everything random; else a new one, which is told.")] = None,
+    topology: Annotated[str, typer.Option(help="single: one Valkey.")] = TOPOLOGY_SINGLE,
+    ack: Annotated[str, typer.Option(help="The durability level that a win states: accepted.")] = LEVEL_ACCEPTED,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON for scripts.")] = False,
+) -> None:
+    """Start own servers, replay a release day over HTTP, audit, and give a verdict.
+
+    Exit status: 0 pass, 1 a promise or the bound is broken, 2 unusable arguments, 3 the surroundings.
+
+    Example: flashsale rehearse mi3-wechat-2013 --scale 0.1
+    """
+    if not 0 < scale <= 10:
+        raise BadInputError("--scale: must be above 0 and at most 10")
+    if topology != TOPOLOGY_SINGLE:
+        raise BadInputError(f"--topology: {topology} can't be rehearsed yet; there is: {TOPOLOGY_SINGLE}")
+    if ack != LEVEL_ACCEPTED:
+        raise BadInputError(f"--ack: level {ack} can't be rehearsed yet; there is: {LEVEL_ACCEPTED}")
+    loaded = scenario.load(name)
+    options = rehearsal.Options(
+        scale=scale, seed=secrets.randbelow(10**6) if seed is None else seed, ack=ack, topology=topology
+    )
+    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder, _progress() as progress:
+        result = rehearsal.run(loaded, options, folder=Path(folder), told=_teller(progress, loaded, scale))
+    if json:
+        show.json(result)
+    else:
+        _show(result)
+    raise typer.Exit(0 if result["verdict"] == "pass" else 1)
+
+
+def _progress() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[words]}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _teller(progress: Progress, loaded: scenario.Scenario, scale: float) -> rehearsal.Told:
+    fans = max(1, round(loaded.crowd.reserved * scale))
+    units = sum(max(1, round(item["stock"] * scale)) for item in loaded.sale["items"])
+    reserving = progress.add_task("reserved", total=fans, words="")
+    winning = progress.add_task("won", total=units, words="")
+
+    def told(phase: str, now: Mapping[str, Any]) -> None:
+        progress.update(reserving, completed=now.get("reserved", fans if phase == "landing" else 0), words=phase)
+        progress.update(
+            winning,
+            completed=now.get("won", units if phase == "landing" else 0),
+            words=f"{now.get('answered', 0):,} attempts answered",
+        )
+
+    return told
+
+
+def _show(result: Mapping[str, Any]) -> None:
+    """The result for a person."""
+    orders, seconds, latency = result["orders"], result["seconds"], result["latency_ms"]["purchase"]
+    show.text(f"[bold]{result['scenario']}[/bold] at scale {result['scale']}, seed {result['seed']}")
+    show.table(
+        ("what", "figure"),
+        [
+            ("units loaded / sold / free", " / ".join(f"{result['units'][k]:,}" for k in ("loaded", "sold", "free"))),
+            ("attempts answered", f"{result['attempts']['answered']:,}"),
+            ("of them", ", ".join(f"{k} {v:,}" for k, v in result["attempts"]["by_outcome"].items())),
+            ("orders confirmed / paid", f"{orders['confirmed']:,} / {orders['paid']:,}"),
+            ("missing / duplicate / oversold", f"{orders['missing']} / {orders['duplicate']} / {orders['oversold']}"),
+            ("open to last unit", f"{seconds['open_to_last_unit']} s"),
+            ("open to last confirmed", f"{seconds['open_to_last_confirmed']} s"),
+            ("published", f"{result['published']['seconds']} s for {result['published']['units']:,} units"),
+            ("attempts/s, wins/s", f"{result['rates']['attempts_per_s']:,}, {result['rates']['wins_per_s']:,}"),
+            ("purchase p50 / p99 / max", f"{latency['p50']} / {latency['p99']} / {latency['max']} ms"),
+            ("sold-out bound p99", f"{result['sold_out_bound_ms']['p99']} ms"),
+            ("audit", "balanced" if result["audit"]["balanced"] else "NOT balanced"),
+        ],
+    )
+    colour = "green" if result["verdict"] == "pass" else "red"
+    show.text(f"[{colour}]{result['verdict']}[/{colour}]" + "".join(f"\n  {reason}" for reason in result["reasons"]))

@@ -94,7 +94,8 @@ def show_(sale: Name, json: Json = False) -> None:
 def _show(sale: Sale, facts: list[stock.BucketFacts], log: list[ledger.LogLine]) -> None:
     show.text(f"[bold]{sale.sale}[/bold]  {sale.title.en} / {sale.title.zh}")
     show.text(
-        f"state {sale.state_at(clock.now_ms())}, opens {show.moment(sale.opens_ms)}, closes {show.moment(sale.closes_ms)}"
+        f"state {sale.state_at(clock.now_ms())}, "
+        f"opens {show.moment(sale.opens_ms)}, closes {show.moment(sale.closes_ms)}"
     )
     show.text(f"entry {sale.entry}, {sale.per_fan_limit} per fan, {sale.pay_window_s} s to pay")
     if sale.reservation:

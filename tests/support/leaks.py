@@ -5,7 +5,7 @@ import re
 
 from redis.asyncio import Redis
 
-from flashsale.keys import PREFIX, Bucket
+from flashsale.keys import Bucket
 
 _ANY = "any"
 
@@ -39,11 +39,6 @@ async def leaked(redis: Redis, sale: str) -> list[str]:
         await redis.delete(*keys)
     pattern = declared(sale)
     return [key for key in keys if not pattern.fullmatch(key)]
-
-
-def is_ours(key: str) -> bool:
-    """Whether a key is the engine's at all."""
-    return key.startswith(f"{PREFIX}:")
 
 
 def _is_property(name: str) -> bool:

@@ -72,7 +72,7 @@ class Attempts:
 
 def order_of(line: str) -> str:
     """The order that an attempt's line names."""
-    return line.split(" ")[0]
+    return line.split(" ", maxsplit=1)[0]
 
 
 def bucket(name: str) -> Bucket:

@@ -7,7 +7,7 @@ from typing import Final
 
 ENV: Final = "FLASHSALE_WALK_SEED"
 EXAMPLES_ENV: Final = "FLASHSALE_WALK_EXAMPLES"
-EXAMPLES: Final = 60
+EXAMPLES: Final = 300
 
 
 @cache

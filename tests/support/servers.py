@@ -92,7 +92,10 @@ def private_valkey(folder: Path, *, cluster: bool = False) -> Iterator[Private]:
         command += ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"]
         command += ["--cluster-port", str(_free_port())]
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent(signal.SIGTERM)
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 (it does little)
     )
     try:
         with Redis(port=port) as client:
@@ -116,7 +119,7 @@ def _answers(client: Redis) -> bool:
 def _cluster_info(client: Redis) -> bytes:
     """The raw answer, before the client makes a dictionary of it."""
     client.set_response_callback("CLUSTER INFO", lambda reply, **_: reply)
-    told = client.execute_command("CLUSTER INFO")
+    told: object = client.cluster("INFO")
     return told if isinstance(told, bytes) else str(told).encode()
 
 

@@ -26,9 +26,11 @@ class Server:
         return [one * 10 for one in asked]
 
 
-def made(server: Server, **bounds: int) -> Coalescer[int, int]:
+def made(
+    server: Server, *, batch_max: int = 512, in_flight_max: int = 1, waiting_max: int = 100
+) -> Coalescer[int, int]:
     """A coalescer with one call in flight, if the test says nothing else."""
-    return Coalescer(server.call, **({"in_flight_max": 1} | bounds))
+    return Coalescer(server.call, batch_max=batch_max, in_flight_max=in_flight_max, waiting_max=waiting_max)
 
 
 async def test_an_idle_one_sends_at_once() -> None:

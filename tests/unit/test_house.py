@@ -116,6 +116,6 @@ def test_time_is_read_in_clock_only() -> None:
         ("update the page", False), ("create a sale from a file", False), ("with love", False),
     ],
 )  # fmt: skip
-def test_the_guard_knows_sql(text: str, is_sql: bool) -> None:  # noqa: FBT001
+def test_the_guard_knows_sql(text: str, is_sql: bool) -> None:
     """Given sentences and statements / Then the guard tells them apart."""
     assert bool(_SQL.match(text)) is is_sql

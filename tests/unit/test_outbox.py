@@ -14,7 +14,9 @@ def entry(*wins: tuple[str, int], at_ms: int = 1_700_000_000_000, item: str = "a
     return fields | {attempt.encode(): b"%d" % unit for attempt, unit in wins}
 
 
-@given(st.lists(st.tuples(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:@|+=-]{0,63}", fullmatch=True), st.integers(1, 10**7))))
+@given(
+    st.lists(st.tuples(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:@|+=-]{0,63}", fullmatch=True), st.integers(1, 10**7)))
+)
 def test_wins_are_read_as_written(wins: list[tuple[str, int]]) -> None:
     """Given any wins / Then each comes back with its fan, unit, channel, lane and time, in order."""
     attempts = Attempts()

@@ -88,7 +88,9 @@ def test_a_value_that_cannot_be_is_named(old: str, new: str, named: str) -> None
     assert named in refused(changed(old, new))
 
 
-@pytest.mark.parametrize("slug", ["", "a" * (limits.SLUG_LENGTH_MAX + 1), "Mi3", "mi_3", "-mi3", "mi3-", "mi{3}", "mi3\\n"])
+@pytest.mark.parametrize(
+    "slug", ["", "a" * (limits.SLUG_LENGTH_MAX + 1), "Mi3", "mi_3", "-mi3", "mi3-", "mi{3}", "mi3\\n"]
+)
 def test_a_name_that_cannot_be_a_slug(slug: str) -> None:
     """Given a name that is too long or has other characters / Then it is refused, of a sale and of an item."""
     assert "sale: " in refused(changed('sale = "mi3"', f'sale = "{slug}"'))

@@ -74,7 +74,7 @@ def test_what_is_no_time_by_its_kind(opens: str) -> None:
 
 def test_a_bad_time_is_named_by_its_own_key() -> None:
     """Given a bad weekday time for closes / Then closes is named, not opens."""
-    with pytest.raises(BadInputError, match="^closes"):
+    with pytest.raises(BadInputError, match=r"^closes"):
         plan.times(written(opens='"+1h"', closes='"Tuesday 25:00"'), now=NOW)
 
 

@@ -98,7 +98,9 @@ def test_these_can_be_fans(name: str) -> None:
     assert is_fan(name)
 
 
-@pytest.mark.parametrize("name", ["", ".a", "-a", "a b", "a\n", "a\x00", "ä", "小米", "a" * (limits.FAN_LENGTH_MAX + 1)])
+@pytest.mark.parametrize(
+    "name", ["", ".a", "-a", "a b", "a\n", "a\x00", "ä", "小米", "a" * (limits.FAN_LENGTH_MAX + 1)]
+)
 def test_these_can_not(name: str) -> None:
     """Given spaces, line ends, other alphabets, too many characters or none / Then it can't be a fan."""
     assert not is_fan(name)

@@ -27,9 +27,10 @@ function waitingAction({ state, say, step, deeds }) {
   const reserve = state.pending?.deed === "reserve";
   const label = { asking: "asking_title", reserving: "reserving_title" }[step] ?? "again_now";
   const seconds = state.pending.again_at_ms ? secondsTo(state.pending.again_at_ms, state.now_ms) : 0;
-  return [main(reserve ? "reserve" : "buy", seconds ? say("again_in", { seconds }) : say(label), null, { "data-busy": true }),
-    // A press that may have been heard can't be stopped, only found out about.
-    (step === "crowded" || step === "not_open") && !state.pending.retry && second("stop", say("stop"), seconds ? deeds.stop : null)];
+  // A press that may have been heard can't be stopped, only found out about.
+  const stoppable = (step === "crowded" || step === "not_open") && !state.pending.retry;
+  return [main(reserve ? "reserve" : "buy", seconds ? say("again_in", { seconds }) : say(label), null),
+    stoppable && second("stop", say("stop"), seconds ? deeds.stop : null)];
 }
 
 function soon(name, word) {
@@ -63,12 +64,15 @@ function wonAction({ state, say, deeds, order }) {
   ];
 }
 
-const cancelAction = ({ state, say, deeds }) => [
-  h("p", { key: "sure", class: "small", role: "alert" }, say("cancel_sure")),
-  main("cancel-no", say("cancel_no"), deeds.keepOrder),
-  second("cancel-yes", say(state.cancelling === "busy" ? "cancel_busy" : "cancel_yes"),
-    state.cancelling === "busy" ? null : deeds.cancelSurely),
-];
+/** Where Cancel was now stands Keep, so that a double tap cancels nothing. */
+const cancelAction = ({ state, say, deeds }) => {
+  const busy = state.cancelling === "busy";
+  return [
+    h("p", { key: "sure", class: "small", role: "alert" }, say("cancel_sure")),
+    main("cancel-yes", say(busy ? "cancel_busy" : "cancel_yes"), busy ? null : deeds.cancelSurely, { class: "main plain-edge" }),
+    second("cancel-no", say("cancel_no"), busy ? null : deeds.keepOrder),
+  ];
+};
 
 const more = ({ state, say, deeds }) =>
   isOpen(state.sale, state.now_ms) && mayBuyMore(state) && second("more", say("buy_more"), deeds.shop);

@@ -25,11 +25,12 @@ export function makeDeeds({ store, memory, orders, clock, look }) {
 
   /** One loop for reserving and buying: send, and while the answer is owed, wait as told and send again. */
   async function insist(deed, send, settle) {
+    const { fan } = store.get();
     for (let tries = 0; ; tries += 1) {
       store.set({ pending: { ...(store.get().pending ?? deed), again_at_ms: null } });
       const answer = await send().catch((error) => error);
       const dropped = store.get().pending?.id !== deed.id; // The fan stopped it or signed out meanwhile.
-      if (dropped && !(answer.ok && store.get().fan)) return; // A yes that came all the same is theirs.
+      if (dropped && !(answer.ok && store.get().fan === fan)) return; // A yes that came all the same is theirs.
       const why = whyAgain(answer, { retry: deed.retry, now_ms: clock.now_ms() });
       if (!why) return settle(answer);
       if (why === "LOST" || why === "UNKNOWN") deed.unsettled();
@@ -40,7 +41,8 @@ export function makeDeeds({ store, memory, orders, clock, look }) {
     }
   }
 
-  const newId = () => crypto.getRandomValues(new Uint32Array(4)).reduce((all, part) => all + part.toString(16).padStart(8, "0"), "");
+  // Not randomUUID: that one is missing where a page is tried over plain http from another machine.
+  const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
   function reserve() {
     const { sale, channel, pending } = store.get();
@@ -101,7 +103,7 @@ export function makeDeeds({ store, memory, orders, clock, look }) {
       const until_ms = clock.now_ms() + 1_000 * (retry_after_s ?? 5);
       return store.set({ sold_out_until_ms: { ...store.get().sold_out_until_ms, [item]: until_ms } });
     }
-    if (outcome === "NOT_OPEN") return patchSale({ state: "loaded", opens_ms: body.opens_ms });
+    if (outcome === "NOT_OPEN") return patchSale({ state: "loaded", opens_ms: body.opens_ms ?? store.get().sale.opens_ms });
     if (["CLOSED", "PAUSED", "UNAVAILABLE"].includes(outcome)) return patchSale({ state: outcome.toLowerCase() });
     if (outcome === "NO_RIGHT") memory.forget(place("right"));
     if (outcome === "NO_RIGHT") store.set({ right: null });
@@ -115,11 +117,7 @@ export function makeDeeds({ store, memory, orders, clock, look }) {
   }
 
   /** After a reload: a press whose answer is still owed goes on by itself, as a repeat of the same. */
-  function resume() {
-    const press = keptPress();
-    if (!press) return memory.forget(place("press"));
-    return go({ ...press, retry: true });
-  }
+  const resume = () => go({ ...keptPress(), retry: true });
 
   function stop() {
     if (store.get().pending?.deed === "buy") memory.forget(place("press"));
@@ -147,11 +145,16 @@ export function makeDeeds({ store, memory, orders, clock, look }) {
   async function enter() {
     if (!store.get().sale_name || !store.get().sale) return;
     store.set({ right: memory.recall(place("right")) });
+    const { fan } = store.get();
     await orders.enter();
-    if (keptPress()) return resume();
+    if (store.get().fan !== fan) return;
+    if (keptPress()) {
+      resume();
+      return;
+    }
     const { sale, right, now_ms } = store.get();
     const over = sale.reservation && now_ms >= sale.reservation.closes_ms && sale.state !== "closed";
-    if (!over || right || !store.get().fan) return;
+    if (!over || right) return;
     // Reserved on another device, perhaps: asking again gives the same right, and can't reserve anew by now.
     setTimeout(() => store.get().fan && !store.get().right && reserve(), FLUSH_MS * Math.random());
   }

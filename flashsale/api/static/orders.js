@@ -18,13 +18,13 @@ export function makeOrders({ store, memory, clock, expired }) {
 
   /** Take in an order; news that arrive out of order never turn it back. */
   function learn(order) {
-    const { orders, shown, cancelling } = store.get();
+    const { orders, shown } = store.get();
     const known = find(order.order);
     if (known && RANK.indexOf(known.state) > RANK.indexOf(order.state)) return;
     const others = orders.filter((one) => one.order !== order.order);
     const all = [...others, { ...known, ...order }].sort((a, b) => (a.order < b.order ? 1 : -1));
     const settled = shown === order.order && !UNFINISHED.includes(order.state);
-    store.set({ orders: all, ...(settled ? { paying: null, notice: null, cancelling: null } : { cancelling }) });
+    store.set({ orders: all, ...(settled && { paying: null, notice: null, cancelling: null }) });
   }
 
   /** The first news of a win, from the answer itself; kept on the device until the list of orders has it. */
@@ -46,8 +46,9 @@ export function makeOrders({ store, memory, clock, expired }) {
   }
 
   async function load() {
+    const { fan } = store.get();
     const answer = await ask("/orders", { auth: bearer() }).catch((error) => error);
-    if (!store.get().fan) return true; // Signed out meanwhile.
+    if (store.get().fan !== fan) return true; // Somebody else by now: these are not their orders.
     if (answer.status === 401) return expired();
     if (!answer.ok) return false;
     const mine = answer.body.orders.filter((order) => order.sale === store.get().sale_name);
@@ -79,7 +80,9 @@ export function makeOrders({ store, memory, clock, expired }) {
 
   /** Ask for one order. An order just won may not be listed yet: 404 then means "later", not "none". */
   async function look(id) {
+    const { fan } = store.get();
     const answer = await ask(`/orders/${id}`, { auth: bearer() }).catch((error) => error);
+    if (store.get().fan !== fan) return answer;
     if (answer.status === 401) expired();
     if (answer.ok) learn(answer.body);
     return answer;

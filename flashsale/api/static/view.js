@@ -18,7 +18,7 @@ const ICONS = {
 export function view(state, deeds) {
   const say = sayer(state.language);
   const scene = { state, deeds, say, phase: phaseOf(state), step: stepOf(state), order: state.sale && shownOrder(state) };
-  const name = state.sale?.title[state.language] ?? say("list_title");
+  const name = state.sale?.title[state.language] ?? state.sale_name ?? say("sales");
   return {
     phase: scene.phase,
     title: `${name} · flashsale`,
@@ -41,16 +41,23 @@ function header({ state, deeds, say }) {
 function head(scene) {
   const { state, say, order } = scene;
   const { sale, language } = state;
-  if (!sale) return h("h1", { key: "title" }, say(state.sale_name ? "loading_title" : "list_title"));
-  const held = state.fan && hasRight(state) && sale.entry === "reservation";
+  if (!sale) return h("h1", { key: "title" }, state.sale_name ?? say("sales"));
   return h("section", { key: "head", class: "head" },
     h("h1", null, sale.title[language]),
-    h("p", { class: "soft" }, say("at", { date: date(sale.opens_ms, language), zone: zone(sale.opens_ms, language) })),
+    h("p", { class: "soft at" }, h("span", null, say("at_date", { date: date(sale.opens_ms, language) })),
+      h("span", null, say("at_zone", { zone: zone(sale.opens_ms, language) }))),
     !order && state.now_ms && countdown(state, say),
-    h("p", { key: "facts", class: "facts" },
-      held && h("span", { key: "held", class: "chip on", "data-test": "reserved" }, icon("check"), say("reserved")),
-      sale.reservation?.count > 0 && h("span", { key: "count", class: "chip" },
-        say("reserved_count", { count: count(sale.reservation.count, language) }))));
+    facts(scene));
+}
+
+function facts({ state, say }) {
+  const { sale, language } = state;
+  if (!sale.reservation) return null;
+  const held = state.fan && hasRight(state);
+  return h("p", { key: "facts", class: "facts" },
+    held && h("span", { key: "held", class: "chip on", "data-test": "reserved" }, icon("check"), say("reserved")),
+    sale.reservation.count > 0 && h("span", { key: "count", class: "chip" },
+      say("reserved_count", { count: count(sale.reservation.count, language) })));
 }
 
 /** The name of the text that fits the phase, where a phase has more than one. */
@@ -76,23 +83,27 @@ function valuesOf({ state, order }) {
 
 function status(scene) {
   const { state, say, phase } = scene;
-  const title = phase === "waiting" && state.sale.entry === "open" ? "waiting_open_title" : `${phase}_title`;
+  const open = phase === "waiting" && state.sale.entry === "open";
+  const title = open ? "waiting_open_title" : `${phase}_title`;
   return h("section", { key: "status", class: "status", "data-test": "status" },
-    h("span", { key: "badge", class: "badge" }, icon(ICONS[phase])),
+    h("span", { key: "badge", class: "badge" }, icon(open ? "clock" : ICONS[phase])),
     // Only the words are a live region: a ticking number would be read out each second.
     h("div", { key: "words", class: "words", role: "status", "aria-live": "polite" },
       h("h2", null, say(title)), h("p", null, say(textOf(scene), valuesOf(scene)))),
     again(scene));
 }
 
+/** A moving bar while an answer is owed, and when the page asks again by itself. */
 function again({ state, say, phase, deeds }) {
-  const wait = state.pending?.why ? state.pending : state.pending ? null : state.link;
-  if (!wait) return phase === "asking" || phase === "reserving" ? h("p", { key: "again", class: "again" }, h("span", { class: "bar" })) : null;
+  const wait = state.pending ?? state.link;
+  if (!wait) return null;
+  if (!wait.why) return h("p", { key: "again", class: "again" }, h("span", { class: "bar" }));
   const seconds = wait.again_at_ms && state.now_ms ? secondsTo(wait.again_at_ms, state.now_ms) : 0;
   return h("p", { key: "again", class: "again", "data-test": "again", "data-seconds": seconds },
     h("span", { class: "bar" }),
     h("span", null, seconds ? say("again_in", { seconds }) : say("again_now")),
-    phase === "lost" && h("button", { key: "now", class: "quiet", type: "button", "data-test": "ask-now", onclick: deeds.askNow }, say("ask_now")));
+    phase === "lost" && h("button", { key: "now", class: "quiet", type: "button", "data-test": "ask-now",
+      onclick: deeds.askNow }, say("ask_now")));
 }
 
 function content({ state, deeds, say, step, order }) {
@@ -105,11 +116,12 @@ function content({ state, deeds, say, step, order }) {
   ];
 }
 
-function footer({ state, say }) {
+/** The server's time matters until there is an order; then the order's own deadline does. */
+function footer({ state, say, order }) {
   const { now_ms, device_ahead_ms } = state;
-  if (!now_ms) return null;
+  if (!now_ms || order) return null;
   const off = Math.abs(device_ahead_ms) > 2_000 && (device_ahead_ms > 0 ? "device_ahead" : "device_behind");
   return h("footer", { key: "footer", class: "small", "data-test": "clock" },
-    say("server_time", { time: clock(now_ms, state.language), error: Math.ceil(state.clock_error_ms) }),
-    off && ` ${say(off, { seconds: Math.round(Math.abs(device_ahead_ms) / 1_000) })}`);
+    h("span", null, say("server_time", { time: clock(now_ms, state.language), error: Math.ceil(state.clock_error_ms) })),
+    off && h("span", null, say(off, { seconds: Math.round(Math.abs(device_ahead_ms) / 1_000) })));
 }

@@ -1,0 +1,1 @@
+"""The load kit: release days replayed against the real HTTP API, and their verdict."""

@@ -1,0 +1,84 @@
+"""What a crowd saw: every answered request with its times, and every win that a fan was told of."""
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from flashsale.outcomes import Outcome
+
+OTHER: Final = 0  # an answer without an outcome, a 404 for instance
+
+
+@dataclass(slots=True)
+class Answers:
+    """One line for each answered request, as columns. Times in seconds since 1970 UTC."""
+
+    codes: "array[int]" = field(default_factory=lambda: array("H"))
+    items: "array[int]" = field(default_factory=lambda: array("H"))
+    sent: "array[float]" = field(default_factory=lambda: array("d"))
+    answered: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def add(self, code: int, item: int, sent: float, answered: float) -> None:
+        """Note one."""
+        self.codes.append(code)
+        self.items.append(item)
+        self.sent.append(sent)
+        self.answered.append(answered)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def extend(self, other: "Answers") -> None:
+        """Add all of another's."""
+        self.codes.extend(other.codes)
+        self.items.extend(other.items)
+        self.sent.extend(other.sent)
+        self.answered.extend(other.answered)
+
+    def by_outcome(self) -> dict[str, int]:
+        """How many of each outcome."""
+        counts: dict[int, int] = {}
+        for code in self.codes:
+            counts[code] = counts.get(code, 0) + 1
+        return {Outcome(c).name if c != OTHER else "OTHER": n for c, n in sorted(counts.items())}
+
+
+@dataclass(slots=True)
+class Seen:
+    """All that one crowd, or several together, saw."""
+
+    reservations: Answers = field(default_factory=Answers)
+    purchases: Answers = field(default_factory=Answers)
+    wins: dict[str, tuple[str, str, int]] = field(default_factory=dict)  # order -> fan, item, unit
+    offered: int = 0
+    transport_errors: int = 0
+    paid: int = 0
+
+    def write(self, folder: Path) -> None:
+        """Write it down in a folder, for another process to read."""
+        for name, answers in (("reservations", self.reservations), ("purchases", self.purchases)):
+            for column in ("codes", "items", "sent", "answered"):
+                (folder / f"{name}.{column}").write_bytes(getattr(answers, column).tobytes())
+        rest = {"offered": self.offered, "transport_errors": self.transport_errors, "paid": self.paid}
+        (folder / "seen.json").write_bytes(orjson.dumps(rest | {"wins": self.wins}))
+
+
+def read(folders: Iterable[Path]) -> Seen:
+    """What several crowds wrote down, together."""
+    seen = Seen()
+    for folder in folders:
+        for name, answers in (("reservations", seen.reservations), ("purchases", seen.purchases)):
+            part = Answers()
+            for column in ("codes", "items", "sent", "answered"):
+                getattr(part, column).frombytes((folder / f"{name}.{column}").read_bytes())
+            answers.extend(part)
+        rest = orjson.loads((folder / "seen.json").read_bytes())
+        seen.offered += rest["offered"]
+        seen.transport_errors += rest["transport_errors"]
+        seen.paid += rest["paid"]
+        seen.wins |= {order: tuple(win) for order, win in rest["wins"].items()}
+    return seen

@@ -1,0 +1,53 @@
+"""What the tests of whole processes get: settings, ops verbs, and shops that are closed and cleared afterwards."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from redis.asyncio import Redis
+
+from flashsale.config import Settings
+from flashsale.embedded import Addresses
+from flashsale.operations import Operations
+from flashsale.queries import Pool
+from tests.integration.rows import clear
+from tests.integration.shop import Shop, created, plan_text, serving, settings_for
+
+
+class Shops(Protocol):
+    """Makes a shop of the test's sale."""
+
+    async def __call__(
+        self, *, top: str = "", opens: str = "-1s", closes: str = "+1h", silver: int = 5, sandbox: bool = True
+    ) -> Shop: ...
+
+
+@pytest.fixture
+def settings(migrated: Addresses, tmp_path: Path) -> Settings:
+    """The settings of a process in sandbox mode, with secrets of its own."""
+    return settings_for(migrated, tmp_path / "state")
+
+
+@pytest.fixture
+async def operations(redis: Redis, postgres: Pool, sale_name: str) -> AsyncIterator[Operations]:
+    """Ops verbs. The rows of the test's sales are deleted afterwards, as the redis fixture deletes the keys."""
+    yield Operations(redis=redis, postgres=postgres, actor="ops")
+    await clear(postgres, sale_name)
+
+
+@pytest.fixture
+async def shops(operations: Operations, settings: Settings, sale_name: str) -> AsyncIterator[Shops]:
+    """Creates and loads a sale and serves it. All that was started ends with the test."""
+    async with AsyncExitStack() as stack:
+
+        async def make(
+            *, top: str = "", opens: str = "-1s", closes: str = "+1h", silver: int = 5, sandbox: bool = True
+        ) -> Shop:
+            sale = await created(operations, plan_text(sale_name, top=top, opens=opens, closes=closes, silver=silver))
+            used = settings if sandbox else settings.model_copy(update={"sandbox": False})
+            client = await stack.enter_async_context(serving(used))
+            return Shop(sale=sale, client=client, operations=operations, settings=used, stack=stack)
+
+        yield make

@@ -1,0 +1,244 @@
+"""A shop for one test: a sale on the real stores, an api on a real socket in front of it, a worker behind it.
+
+The api and the worker run as tasks beside the test, assembled by the same code as the processes; the test talks to
+them over HTTP only, and looks into the stores where it has to see that nothing changed.
+"""
+
+import asyncio
+import base64
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import uvicorn
+
+from flashsale import audit, clock, plan, stores
+from flashsale.api.app import Api
+from flashsale.audit import Audit
+from flashsale.cli.serve import listen
+from flashsale.config import Settings
+from flashsale.embedded import Addresses
+from flashsale.identity import Identities
+from flashsale.keys import Bucket
+from flashsale.metrics import worker_metrics
+from flashsale.operations import Operations
+from flashsale.worker.main import Worker
+from tests.integration.rows import Snapshot, snapshot
+from tests.support.waiting import soon
+
+BASE: Final = "/api/v1"
+JSON: Final = {"content-type": "application/json"}
+Data = dict[str, Any]
+
+
+def plan_text(sale: str, *, top: str = "", opens: str = "-1s", closes: str = "+1h", silver: int = 5) -> str:
+    """A plan of two items that is open as soon as it is loaded, unless other times are given. top: more keys."""
+    reservation = "" if 'entry = "open"' in top else '[reservation]\nopens = "-1h"\ncloses = "+0s"\ncapacity = 1000'
+    reservation = reservation.replace('"+0s"', f'"{closes}"')
+    items = "".join(
+        f'[[items]]\nitem = "{item}"\ntitle = {{ zh = "项", en = "{item}" }}\nprice_minor = 199900\nstock = {units}\n'
+        for item, units in (("silver", silver), ("black", 3))
+    )
+    return (
+        f'sale = "{sale}"\ntitle = {{ zh = "场", en = "Sale" }}\nopens = "{opens}"\ncloses = "{closes}"\n'
+        f'currency = "CNY"\nchannels = ["web", "wechat"]\n{top}\n{reservation}\n{items}'
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """One loaded sale with its api. What fans do is here; what ops do is in operations."""
+
+    sale: str
+    client: httpx.AsyncClient
+    operations: Operations
+    settings: Settings
+    stack: AsyncExitStack
+
+    @property
+    def bucket(self) -> Bucket:
+        """Where it is sold."""
+        return Bucket(self.sale, 0)
+
+    def bearer(self, fan: str) -> dict[str, str]:
+        """The headers of a fan who signed in."""
+        token = Identities(self.settings, self.settings.jwt_key).sign(fan, now_s=clock.now_ms() // 1000)
+        return {"authorization": f"Bearer {token}"}
+
+    async def reserve(self, fan: str, channel: str | None = None) -> str:
+        """The fan's right."""
+        body = {"json": {"channel": channel}} if channel else {}
+        answer = await self.client.post(
+            f"{BASE}/sales/{self.sale}/reservation", headers=self.bearer(fan), **body
+        )
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["right"])
+
+    async def press(self, right: str, item: str = "silver", *, key: str = "", retry: bool = True) -> httpx.Response:
+        """One press of buy. right: a right, or whole headers' worth of "Bearer …". retry: past the early refusal."""
+        headers = {"authorization": right if right.startswith("Bearer ") else f"Right {right}"}
+        if key:
+            headers["idempotency-key"] = key
+        address = f"{BASE}/sales/{self.sale}/items/{item}/purchase"
+        return await self.client.post(address, headers=headers, params={"retry": "1"} if retry else None)
+
+    async def buy(self, fan: str, item: str = "silver") -> Data:
+        """A win of this fan's."""
+        answer = await self.press(await self.reserve(fan), item)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    async def order(self, fan: str, order: str) -> Data:
+        """The fan's order as it is told now."""
+        answer = await self.client.get(f"{BASE}/orders/{order}", headers=self.bearer(fan))
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def has_state(self, fan: str, order: str, state: str) -> Data:
+        """The fan's order, once it is in that state."""
+
+        async def is_so() -> bool:
+            return bool((await self.order(fan, order))["state"] == state)
+
+        await soon(is_so, what=f"the order is {state}")
+        return await self.order(fan, order)
+
+    async def post(self, fan: str, path: str) -> httpx.Response:
+        """A fan's POST without a body."""
+        return await self.client.post(f"{BASE}/{path}", headers=self.bearer(fan))
+
+    async def pay(self, fan: str, order: str) -> Data:
+        """A payment asked for, not yet settled."""
+        answer = await self.post(fan, f"orders/{order}/payment")
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    async def shown(self) -> Data:
+        """The sale as the public sees it."""
+        answer = await self.client.get(f"{BASE}/sales/{self.sale}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def shows(self, true: Callable[[Data], bool], *, what: str) -> None:
+        """Wait until the public sees it so."""
+
+        async def is_so() -> bool:
+            return true(await self.shown())
+
+        await soon(is_so, what=what)
+
+    async def work(self) -> Worker:
+        """Start a worker; it works until the test ends."""
+        return await self.stack.enter_async_context(working(self.settings))
+
+    async def audited(self) -> Audit:
+        """Where every unit is."""
+        return await audit.audit(self.operations.redis, self.operations.postgres, self.sale)
+
+    async def snapshot(self) -> Snapshot:
+        """All that is kept of this sale."""
+        return await snapshot(self.operations.redis, self.operations.postgres, self.sale)
+
+    async def rows(self, sql: str) -> list[Data]:
+        """What Postgres answers to a query about this sale, which is its $1."""
+        return [dict(row) for row in await self.operations.postgres.fetch(sql, self.sale)]
+
+    async def landed(self, orders: int) -> None:
+        """Wait until so many orders are in Postgres and the outbox is empty."""
+
+        async def is_so() -> bool:
+            found = await self.rows("select order_id from orders where sale = $1")
+            waiting = await self.operations.redis.xlen(self.bucket.outbox_key)
+            return len(found) >= orders and not waiting
+
+        await soon(is_so, what=f"{orders} orders have landed")
+
+
+def settings_for(addresses: Addresses, state: Path) -> Settings:
+    """The settings of a process in sandbox mode, with secrets of its own."""
+    return Settings(
+        sandbox=True,
+        redis_url=addresses.redis_url,
+        postgres_dsn=addresses.postgres_dsn,
+        state_dir=state,
+        right_keys=f"k1:{'5a' * 32}",
+        jwt_key="the shop's key, long enough for HS256",
+        webhook_secret=f"whsec_{base64.b64encode(b'the provider and we').decode()}",
+    )
+
+
+async def created(operations: Operations, text: str) -> str:
+    """Write a sale down and load it; its name."""
+    sale = await operations.create(plan.read(text))
+    await operations.load(sale.sale)
+    return sale.sale
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """An api on a free port, with a client of it."""
+    listener = listen(settings.host, 0)
+    server = uvicorn.Server(
+        uvicorn.Config(Api(settings), http="httptools", lifespan="on", log_level="warning", timeout_graceful_shutdown=2)
+    )
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+
+        async def started() -> bool:
+            return server.started or task.done()
+
+        await soon(started, what="the api has started")
+        address = f"http://{settings.host}:{listener.getsockname()[1]}"
+        async with httpx.AsyncClient(base_url=address, timeout=10) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+@asynccontextmanager
+async def working(settings: Settings) -> AsyncIterator[Worker]:
+    """A worker at work."""
+    async with stores.opened(redis_url=settings.redis_url, postgres_dsn=settings.postgres_dsn) as opened:
+        worker = Worker(opened, metrics=worker_metrics())
+        task = asyncio.create_task(worker.run())
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            await task
+
+
+async def until_status(press: Callable[[], Awaitable[httpx.Response]], status: int) -> httpx.Response:
+    """Ask again until it is answered so."""
+    answers: list[httpx.Response] = []
+
+    async def is_so() -> bool:
+        answers.append(await press())
+        return answers[-1].status_code == status
+
+    await soon(is_so, what=f"the answer is {status}")
+    return answers[-1]
+
+
+def is_uuid(text: str) -> bool:
+    """Whether the text is an id in its usual form."""
+    return str(uuid.UUID(text)) == text
+
+
+def assert_problem(answer: httpx.Response, status: int, slug: str) -> Data:
+    """The refusal's content; RFC 9457 with that status and type."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    data: Data = json.loads(answer.text)
+    assert (data["type"], data["status"]) == (f"/problems/{slug}", status)
+    assert data["title"]
+    if "retry_after_s" in data:
+        assert answer.headers["retry-after"] == str(data["retry_after_s"])
+    return data

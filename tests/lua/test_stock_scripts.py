@@ -1,0 +1,129 @@
+"""add_stock, give_back and trim: each effect once, however often it is asked for."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from redis.exceptions import ResponseError
+
+from flashsale import outbox, stock
+from flashsale.ledger import StockLoad
+from flashsale.outcomes import Effect, Outcome
+from flashsale.sale import Sale
+from flashsale.stock import Returned
+from tests.support.holdings import check, holdings
+from tests.support.samples import Attempts, load_id, order_of, sale
+from tests.support.verbs import Verbs
+
+pytestmark = pytest.mark.servers
+Tell = Callable[[Sale], Awaitable[Sale]]
+
+
+async def test_a_load_is_applied_once(verbs: Verbs, sale_name: str) -> None:
+    """Given a load / When it is applied twice / Then its units are there once."""
+    load = StockLoad(load_id(), "a", 0, 1, 10)
+    assert await stock.apply_load(verbs.redis, sale_name, load) is Effect.APPLIED
+    assert await stock.apply_load(verbs.redis, sale_name, load) is Effect.APPLIED_BEFORE
+    held = await holdings(verbs.redis, verbs.bucket)
+    check(held, loaded={"a": 10}, limit=1)
+    assert await stock.free_ranges(verbs.redis, verbs.bucket, "a") == [(1, 10)]
+
+
+async def test_loads_join_and_items_stay_apart(verbs: Verbs) -> None:
+    """Given loads of two items / Then each has its own, in the order in which they came."""
+    for item, first, last in (("a", 1, 2), ("b", 1, 5), ("a", 3, 3)):
+        assert await verbs.add_stock(item, load_id(), first, last) is Effect.APPLIED
+    held = await holdings(verbs.redis, verbs.bucket)
+    check(held, loaded={"a": 3, "b": 5}, limit=1)
+    assert held.free["a"] == [1, 2, 3]
+
+
+async def test_the_largest_unit_keeps_its_digits(verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str) -> None:
+    """Given seven-digit units / Then they are sold under their own numbers."""
+    await told(sale(sale_name))
+    await verbs.add_stock("a", load_id(), 9_999_998, 9_999_999)
+    _, answers = await verbs.purchase("a", [attempts.line("x"), attempts.line("y")])
+    assert answers == [(Outcome.WON, 9_999_998), (Outcome.WON, 9_999_999)]
+
+
+async def won(verbs: Verbs, attempts: Attempts, tell: Tell, name: str, *fans: str, limit: int = 1) -> list[str]:
+    """An open sale with ten units, and a win for each of these fans. Their orders."""
+    await tell(sale(name, limit=limit))
+    await verbs.add_stock("a", load_id(), 1, 10)
+    lines = [attempts.line(fan, key=f"k{place}") for place, fan in enumerate(fans)]
+    assert await verbs.press("a", *lines) == [Outcome.WON] * len(fans)
+    return [order_of(line) for line in lines]
+
+
+async def test_a_unit_comes_back_once(verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str) -> None:
+    """Given a win / When it is given back twice in one call and once more / Then the unit is free once, first."""
+    order, _ = await won(verbs, attempts, told, sale_name, "alice", "bob")
+    back = Returned(order, 1, "alice")
+    assert await stock.give_back(verbs.redis, bucket=verbs.bucket, item="a", returned=[back, back]) == [
+        Effect.APPLIED,
+        Effect.APPLIED_BEFORE,
+    ]
+    assert await verbs.give_back("a", (order, 1, "alice")) == [Effect.APPLIED_BEFORE]
+    held = await holdings(verbs.redis, verbs.bucket)
+    check(held, loaded={"a": 10}, limit=1)
+    assert held.free["a"][0] == 1
+    assert [line.live for line in held.lines["alice"]] == [False]
+
+
+async def test_each_line_of_a_fan_is_its_own(verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str) -> None:
+    """Given a fan with three orders / When the second goes back / Then only that line ends."""
+    orders = await won(verbs, attempts, told, sale_name, "alice", "alice", "alice", limit=3)
+    assert await verbs.give_back("a", (orders[1], 2, "alice")) == [Effect.APPLIED]
+    lines = await outbox.lines_of(verbs.redis, verbs.bucket, "alice")
+    assert [(line.order, line.live) for line in lines] == [(orders[0], True), (orders[1], False), (orders[2], True)]
+    check(await holdings(verbs.redis, verbs.bucket), loaded={"a": 10}, limit=3)
+
+
+async def test_an_order_that_the_bucket_does_not_know(
+    verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str
+) -> None:
+    """Given an order of nobody, or of another fan / Then NO_SUCH_ORDER; the rest of the batch comes back."""
+    order, _ = await won(verbs, attempts, told, sale_name, "alice", "bob")
+    strangers = [("f" * 32, 1, "alice"), (order, 1, "bob"), (order, 1, "carol")]
+    told_back = await verbs.give_back("a", *strangers, (order, 1, "alice"))
+    assert told_back == [Effect.NO_SUCH_ORDER] * 3 + [Effect.APPLIED]
+    check(await holdings(verbs.redis, verbs.bucket), loaded={"a": 10}, limit=1)
+
+
+async def test_only_the_unit_and_item_of_the_line_come_back(
+    verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str
+) -> None:
+    """Given a win of unit 1 of a / When a return names another unit or item / Then no unit is made up."""
+    order, _ = await won(verbs, attempts, told, sale_name, "alice", "bob")
+    await verbs.give_back("a", (order, 2, "alice"))
+    check(await holdings(verbs.redis, verbs.bucket), loaded={"a": 10}, limit=1)
+    await verbs.give_back("b", (order, 1, "alice"))
+    check(await holdings(verbs.redis, verbs.bucket), loaded={"a": 10, "b": 0}, limit=1)
+
+
+@pytest.mark.parametrize("bad", ["", "only-two 1", "zz 1 bob", f"{'f' * 32} one bob", f"{'f' * 31} 1 alice"])
+async def test_a_malformed_return_is_refused_whole(
+    verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str, bad: str
+) -> None:
+    """Given a good return and then a malformed one in the same call / Then nothing half-done is left behind."""
+    order, _ = await won(verbs, attempts, told, sale_name, "alice", "bob")
+    at = verbs.script("give_back").at([verbs.bucket.counts_key, verbs.bucket.buyers_key, verbs.bucket.free_key("a")])
+    before = await holdings(verbs.redis, verbs.bucket)
+    try:
+        await at(verbs.redis, "a", f"{order} 1 alice", bad)
+    except ResponseError:
+        assert await holdings(verbs.redis, verbs.bucket) == before
+    check(await holdings(verbs.redis, verbs.bucket), loaded={"a": 10}, limit=1)
+
+
+async def test_entries_are_trimmed_once(verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str) -> None:
+    """Given two entries / When they are read and trimmed twice / Then they are counted down once."""
+    await won(verbs, attempts, told, sale_name, "alice", "bob")
+    assert await verbs.press("a", attempts.line("carol")) == [Outcome.WON]
+    entries = await outbox.read(verbs.redis, verbs.bucket, after="0", count=10)
+    assert [entry.orders for entry in entries] == [2, 1]
+    assert await outbox.trim(verbs.redis, verbs.bucket, entries[:1]) == 2
+    assert await outbox.trim(verbs.redis, verbs.bucket, entries) == 1
+    assert await outbox.trim(verbs.redis, verbs.bucket, entries) == 0
+    assert await outbox.trim(verbs.redis, verbs.bucket, []) == 0
+    check(await holdings(verbs.redis, verbs.bucket), loaded={"a": 10}, limit=1)
+    assert await outbox.read(verbs.redis, verbs.bucket, after="0", count=10) == []
