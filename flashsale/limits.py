@@ -28,7 +28,7 @@ FANS_PER_SLICE: Final = 200  # below set-max-intset-entries (512) with room for 
 
 # The coalescer between a process and a bucket.
 ATTEMPTS_PER_CALL_MAX: Final = 512
-CALLS_IN_FLIGHT_MAX: Final = 2
+CALLS_IN_FLIGHT_MAX: Final = 1  # measured: more calls at once only make the batches smaller
 ATTEMPTS_WAITING_MAX: Final = 20_000
 CALL_TIMEOUT_S: Final = 5.0
 LUA_UNPACK_MAX: Final = 7_000  # Lua's own limit on values that unpack() may return is a little under 8,000

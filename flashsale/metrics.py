@@ -1,56 +1,92 @@
-"""Every metric of every process, declared in one place; names follow the Prometheus guidelines."""
+"""Every metric of every process, declared in one place; names follow the Prometheus guidelines.
 
+What is counted for each press is counted in plain integers and told when Prometheus asks: the library's own counters
+take a lock and cost more than checking a right.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from flashsale.outcomes import Outcome
 
-_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-_REPLY_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+_BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_REPLY_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+
+class OutcomeTally(Collector):
+    """Counts outcomes. Add to counts[outcome] directly; one event loop owns it."""
+
+    def __init__(self, name: str, words: str, registry: CollectorRegistry) -> None:
+        self.counts = dict.fromkeys(Outcome, 0)
+        self._name, self._words = name, words
+        registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """The counts as a counter with the label outcome."""
+        family = CounterMetricFamily(self._name, self._words, labels=["outcome"])
+        for outcome, count in self.counts.items():
+            family.add_metric([outcome.name], count)
+        yield family
+
+
+class Spread(Collector):
+    """A histogram. bounds: upper ends of its buckets, rising."""
+
+    def __init__(self, name: str, words: str, bounds: Sequence[float], registry: CollectorRegistry) -> None:
+        self._name, self._words, self._bounds = name, words, bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+        registry.register(self)
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def collect(self) -> Iterable[Metric]:
+        """The buckets, cumulative as Prometheus wants them."""
+        total, buckets = 0, []
+        for bound, count in zip([*map(str, self._bounds), "+Inf"], self._counts, strict=True):
+            total += count
+            buckets.append((bound, total))
+        yield HistogramMetricFamily(self._name, self._words, buckets=buckets, sum_value=self._sum)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiMetrics:
-    """What an api process counts. decided and refused are kept per outcome, so that counting is one addition."""
+    """What an api process counts."""
 
     registry: CollectorRegistry
-    decided: dict[Outcome, Counter]
-    refused_early: dict[Outcome, Counter]
-    reserved: dict[Outcome, Counter]
-    batch_size: Histogram
-    reply_seconds: Histogram
+    decided: OutcomeTally
+    refused_early: OutcomeTally
+    reserved: OutcomeTally
+    batch_size: Spread
+    reply_seconds: Spread
     watchers: Gauge
 
 
 def api_metrics() -> ApiMetrics:
     """A fresh set, for one process."""
     registry = CollectorRegistry()
-    by_outcome = {
-        name: Counter(f"flashsale_{name}_total", words, ["outcome"], registry=registry)
-        for name, words in (
-            ("purchase_decided", "Attempts decided by the script, by outcome."),
-            ("purchase_refused_early", "Attempts refused by the process itself, by outcome."),
-            ("reservation_decided", "Reservation requests, by outcome."),
-        )
-    }
-    children = [{o: c.labels(outcome=o.name) for o in Outcome} for c in by_outcome.values()]
+
+    def tally(name: str, words: str) -> OutcomeTally:
+        return OutcomeTally(f"flashsale_{name}", words, registry)
+
     return ApiMetrics(
         registry=registry,
-        decided=children[0],
-        refused_early=children[1],
-        reserved=children[2],
-        batch_size=Histogram(
-            "flashsale_batch_attempts",
-            "Attempts in one script call.",
-            buckets=_BATCH_SIZES,
-            registry=registry,
-        ),
-        reply_seconds=Histogram(
-            "flashsale_purchase_reply_seconds",
-            "From taking an attempt in to its answer.",
-            buckets=_REPLY_SECONDS,
-            registry=registry,
+        decided=tally("purchase_decided", "Attempts decided by the script, by outcome."),
+        refused_early=tally("purchase_refused_early", "Attempts refused by the process itself, by outcome."),
+        reserved=tally("reservation_decided", "Reservation requests, by outcome."),
+        batch_size=Spread("flashsale_batch_attempts", "Attempts in one script call.", _BATCH_SIZES, registry),
+        reply_seconds=Spread(
+            "flashsale_purchase_reply_seconds", "From taking an attempt in to its answer.", _REPLY_SECONDS, registry
         ),
         watchers=Gauge("flashsale_order_watchers", "Open order event streams.", registry=registry),
     )

@@ -74,45 +74,43 @@ class Landed:
 
 
 async def land(connection: Connection, *, sale: str, bucket: int, entries: Sequence[Entry]) -> Landed:
-    """Commit the orders of these entries, in one transaction. Safe to repeat: an order is one row, however often.
+    """Commit the orders of these entries in one statement. Safe to repeat: an order is one row, however often.
 
     What can't be stored is set aside with its reason and is in nobody's way. Raises what asyncpg raises when Postgres
     is away; then nothing was committed, or all of it and nobody heard so: repeat.
     """
     wins = [win for entry in entries for win in entry.wins]
+    new = await _insert(connection, sale=sale, bucket=bucket, wins=wins)
     aside = [_unreadable(entry) for entry in entries if entry.fault]
-    async with connection.transaction():
-        new = await _insert(connection, sale=sale, bucket=bucket, wins=wins)
-        missing = [win for win in wins if win.order not in new] if len(new) < len(wins) else []
-        known = await _known(connection, missing)
-        entry_of = {win.order: entry.entry_id for entry in entries for win in entry.wins} if missing else {}
-        aside += [
-            SetAside(win.order_id, entry_of[win.order], repr(win), await _reason(connection, sale, win))
-            for win in missing
-            if win.order not in known
-        ]
-        if aside:
-            await _set_aside(connection, sale=sale, bucket=bucket, aside=aside)
-    return Landed(len(new), len(known), tuple(aside))
+    if new < len(wins):
+        aside += await _refused(connection, sale=sale, entries=entries)
+    if aside:
+        await _set_aside(connection, sale=sale, bucket=bucket, aside=aside)
+    refused = sum(1 for one in aside if not one.reason.startswith(UNREADABLE))
+    return Landed(new, len(wins) - new - refused, tuple(aside))
 
 
-async def _insert(connection: Connection, *, sale: str, bucket: int, wins: Sequence[Win]) -> set[str]:
+async def _insert(connection: Connection, *, sale: str, bucket: int, wins: Sequence[Win]) -> int:
+    """Insert what can be inserted. Returns how many rows are new."""
     if not wins:
-        return set()
+        return 0
+    columns = zip(*wins, strict=True)  # a win's fields stand in the order in which the query takes them
+    tag = await connection.execute(query("orders", "land"), sale, bucket, *map(list, columns))
+    return int(tag.rpartition(" ")[2])
+
+
+async def _refused(connection: Connection, *, sale: str, entries: Sequence[Entry]) -> list[SetAside]:
+    """Those that are no row although they were to be inserted, each with the reason."""
     rows = await connection.fetch(
-        query("orders", "land"), sale, bucket,
-        [win.order for win in wins], [win.item for win in wins], [win.unit for win in wins],
-        [win.fan for win in wins], [win.channel for win in wins], [win.lane for win in wins],
-        [win.accepted_ms for win in wins],
-    )  # fmt: skip
-    return {row["order_id"].hex for row in rows}
-
-
-async def _known(connection: Connection, wins: Sequence[Win]) -> set[str]:
-    if not wins:
-        return set()
-    rows = await connection.fetch(query("orders", "known_orders"), [win.order for win in wins])
-    return {row["order_id"].hex for row in rows}
+        query("orders", "known_orders"), [win.order for entry in entries for win in entry.wins]
+    )
+    known = {row["order_id"].hex for row in rows}
+    return [
+        SetAside(win.order_id, entry.entry_id, repr(win), await _reason(connection, sale, win))
+        for entry in entries
+        for win in entry.wins
+        if win.order not in known
+    ]
 
 
 async def _reason(connection: Connection, sale: str, win: Win) -> str:

@@ -4,10 +4,11 @@ An entry is one batch of wins: `at_ms <ms> item <item>`, then for each win the a
 unit that it won.
 """
 
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from redis.asyncio import Redis
 
@@ -16,11 +17,10 @@ from flashsale.keys import Bucket
 
 _HEAD: Final = 2  # the first two field-value pairs of an entry are the time and the item
 
-_ORDER_BYTES: Final = 16
+_ORDER: Final = re.compile("[0-9a-f]{32}")
 
 
-@dataclass(frozen=True, slots=True)
-class Win:
+class Win(NamedTuple):
     """An accepted order, as it stands in the outbox. order: 32 hex digits."""
 
     order: str
@@ -39,12 +39,15 @@ class Win:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One batch of wins. entry_id: its place in the stream. fault: why it could not be read, then wins is empty."""
+    """One batch of wins. entry_id: its place in the stream; orders: how many it holds.
+
+    fault: why it could not be read; then wins is empty and content is the entry as text.
+    """
 
     entry_id: str
     wins: tuple[Win, ...]
     orders: int
-    content: str
+    content: str = ""
     fault: str = ""
 
 
@@ -62,22 +65,29 @@ class BuyerLine:
 
 def parse_entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
     """Read one entry. An entry that can't be read comes back with its fault, never as an exception."""
-    pairs = list(fields.items())
-    orders = max(0, len(pairs) - _HEAD)
-    content = " | ".join(f"{name.decode(errors='replace')} {value.decode(errors='replace')}" for name, value in pairs)
+    orders = max(0, len(fields) - _HEAD)
     try:
-        at_ms, item = int(fields[b"at_ms"]), fields[b"item"].decode()
-        wins = tuple(_win(attempt.decode(), int(unit), item, at_ms) for attempt, unit in pairs[_HEAD:])
-    except (KeyError, ValueError) as fault:
-        return Entry(entry_id.decode(), (), orders, content, fault=f"{type(fault).__name__}: {fault}")
-    return Entry(entry_id.decode(), wins, orders, content)
+        pairs = iter(fields.items())
+        (at_name, at_ms), (item_name, item) = next(pairs), next(pairs)
+        if (at_name, item_name) != (b"at_ms", b"item"):
+            raise ValueError("it does not begin with at_ms and item")
+        wins = tuple([_win(attempt.decode(), int(unit), item.decode(), int(at_ms)) for attempt, unit in pairs])
+    except (StopIteration, ValueError) as fault:
+        return Entry(entry_id.decode(), (), orders, _readable(fields), fault=f"{type(fault).__name__}: {fault}")
+    return Entry(entry_id.decode(), wins, orders)
 
 
 def _win(attempt: str, unit: int, item: str, at_ms: int) -> Win:
     order, _key, fan, channel, lane = attempt.split(" ")
-    if len(bytes.fromhex(order)) != _ORDER_BYTES:
+    if not _ORDER.fullmatch(order):
         raise ValueError(f"{order!r} is not an order's id")
     return Win(order, item, unit, fan, channel, lane, at_ms)
+
+
+def _readable(fields: dict[bytes, bytes]) -> str:
+    return " | ".join(
+        f"{name.decode(errors='replace')} {value.decode(errors='replace')}" for name, value in fields.items()
+    )
 
 
 def parse_lines(lines: bytes) -> list[BuyerLine]:

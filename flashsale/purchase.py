@@ -1,25 +1,32 @@
 """Purchase 抢购: an attempt, coalesced with those beside it, decided by one script in the fan's bucket."""
 
+import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 from uuid_utils import uuid7
 
 from flashsale import scripts
-from flashsale.coalesce import Coalescer, CrowdedError
+from flashsale.coalesce import Coalescer
 from flashsale.keys import Bucket
 from flashsale.outcomes import Effect, Outcome
+from flashsale.scripts import Commands
 
 LEVEL_ACCEPTED: Final = "accepted"
 _KEY_BYTES: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Decided(NamedTuple):
+    """What the script said of one attempt. code and detail: as purchase.lua's RETURNS has them."""
+
+    now_ms: int
+    code: int
+    detail: int | bytes
+
+
+class Answer(NamedTuple):
     """How an attempt ended. order: 32 hex digits, of the win or of the order the fan has already; accepted_ms and
     unit only with WON."""
 
@@ -29,7 +36,7 @@ class Answer:
     accepted_ms: int = 0
 
 
-_Decided = tuple[int, int, "str | int | bytes"]  # now_ms, code, detail: as the script told it
+_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 
 
 def key_digest(*, fan: str, key: str) -> str:
@@ -42,64 +49,81 @@ def attempt_line(*, order: str, key: str, fan: str, channel: str, lane: str) -> 
     return f"{order} {key} {fan} {channel} {lane}"
 
 
-class Purchases:
-    """Makes attempts on one Valkey. One for each process; it owns a coalescer for each bucket and item."""
+class Lane:
+    """The attempts on one item in one bucket of this process."""
 
-    def __init__(self, redis: Redis, *, on_batch: Callable[[int], None] = lambda size: None) -> None:
-        self._redis = redis
-        self._on_batch = on_batch
-        self._lanes: dict[tuple[str, int, str], Coalescer[str, _Decided]] = {}
+    def __init__(self, commands: Commands, bucket: Bucket, item: str, *, on_batch: Callable[[int], None]) -> None:
+        self._commands = commands
+        self._item = item
+        self._script = scripts.load("purchase").at(
+            [bucket.sale_key, bucket.counts_key, bucket.buyers_key, bucket.outbox_key, bucket.free_key(item)]
+        )
+        self._coalescer: Coalescer[str, Decided] = Coalescer(self._decide, on_batch=on_batch)
 
-    async def attempt(self, *, bucket: Bucket, item: str, fan: str, channel: str, lane: str, key: str) -> Answer:
-        """One press of buy. key: the fan's Idempotency-Key, or "" for one of its own. Never raises for trouble with
-        the store: that is UNKNOWN, and the same key tells later."""
-        order: str = uuid7().hex
+    def attempt(self, order: str, *, fan: str, channel: str, lane: str, key: str) -> "asyncio.Future[Decided]":
+        """One press of buy. order: 32 hex digits, new; key: the fan's Idempotency-Key, or "" for one of its own.
+
+        Trouble with the store is UNKNOWN, and the same key tells later. Raises CrowdedError when too many wait.
+        """
         digest = key_digest(fan=fan, key=key) if key else order[-16:]
-        lane_key = (bucket.sale, bucket.number, item)
-        coalescer = self._lanes.get(lane_key) or self._open_lane(bucket, item)
-        try:
-            now_ms, code, detail = await coalescer.submit(
-                attempt_line(order=order, key=digest, fan=fan, channel=channel, lane=lane)
-            )
-        except CrowdedError:
-            return Answer(Outcome.WAIT)
-        except ResponseError:
-            return Answer(Outcome.WAIT)  # refused whole, out of memory for instance: nothing was written
-        except (RedisError, OSError, TimeoutError):
-            return Answer(Outcome.UNKNOWN)
-        return _answer(order, now_ms, code, detail)
+        return self._coalescer.submit(attempt_line(order=order, key=digest, fan=fan, channel=channel, lane=lane))
 
     async def drain(self) -> None:
         """Wait until every attempt taken in has its answer."""
-        for coalescer in list(self._lanes.values()):
-            await coalescer.drain()
+        await self._coalescer.drain()
 
-    def forget(self, sale: str) -> None:
-        """Drop the idle lanes of a sale that is over."""
-        for lane in [lane for lane, coalescer in self._lanes.items() if lane[0] == sale and not coalescer.waiting]:
-            del self._lanes[lane]
-
-    def _open_lane(self, bucket: Bucket, item: str) -> Coalescer[str, _Decided]:
-        script = scripts.load("purchase").at(
-            [bucket.sale_key, bucket.counts_key, bucket.buyers_key, bucket.outbox_key, bucket.free_key(item)]
-        )
-
-        async def decide(lines: Sequence[str]) -> list[_Decided]:
-            reply = await script(self._redis, item, *lines)
-            now_ms = reply[0]
-            return [(now_ms, code, detail) for code, detail in zip(reply[1::2], reply[2::2], strict=True)]
-
-        coalescer: Coalescer[str, _Decided] = Coalescer(decide, on_batch=self._on_batch)
-        self._lanes[bucket.sale, bucket.number, item] = coalescer
-        return coalescer
+    async def _decide(self, lines: Sequence[str]) -> list[Decided]:
+        try:
+            reply = await self._script(self._commands, self._item, *lines)
+        except ResponseError:
+            # Refused whole, out of memory for instance: nothing was written.
+            return [Decided(0, Outcome.WAIT, 0)] * len(lines)
+        except (RedisError, OSError, TimeoutError):
+            return [Decided(0, Outcome.UNKNOWN, 0)] * len(lines)
+        now_ms = reply[0]
+        return [Decided(now_ms, code, detail) for code, detail in zip(reply[1::2], reply[2::2], strict=True)]
 
 
-def _answer(order: str, now_ms: int, code: int, detail: str | int | bytes) -> Answer:
+class Purchases:
+    """All lanes of a process on one Valkey."""
+
+    def __init__(self, commands: Commands, *, on_batch: Callable[[int], None] = lambda size: None) -> None:
+        self._commands = commands
+        self._on_batch = on_batch
+        self._lanes: dict[tuple[Bucket, str], Lane] = {}
+
+    def lane(self, bucket: Bucket, item: str) -> Lane:
+        """The lane of an item in a bucket; the same at every call."""
+        lane = self._lanes.get((bucket, item))
+        if lane is None:
+            lane = self._lanes[bucket, item] = Lane(self._commands, bucket, item, on_batch=self._on_batch)
+        return lane
+
+    async def attempt(self, *, bucket: Bucket, item: str, fan: str, channel: str, lane: str, key: str) -> Answer:
+        """One press of buy, from beginning to end. Raises CrowdedError when too many wait."""
+        order = new_order()
+        attempt = self.lane(bucket, item).attempt(order, fan=fan, channel=channel, lane=lane, key=key)
+        return answer_of(order, await attempt)
+
+    async def drain(self) -> None:
+        """Wait until every attempt taken in has its answer."""
+        for lane in list(self._lanes.values()):
+            await lane.drain()
+
+
+def new_order() -> str:
+    """The id of an order that may come to be: a time-ordered UUID (RFC 9562, version 7) in 32 hex digits."""
+    made: str = uuid7().hex
+    return made
+
+
+def answer_of(order: str, decided: Decided) -> Answer:
     """The script's code and detail as an answer. A win from before is told as that win."""
+    now_ms, code, detail = decided
     if code == Outcome.WON:
         return Answer(Outcome.WON, order, int(detail), now_ms)
-    text = detail.decode() if isinstance(detail, bytes) else str(detail)
+    text = detail.decode() if isinstance(detail, bytes) else ""
     if code == Effect.WON_BEFORE:
         first, unit, accepted = text.split(" ")
         return Answer(Outcome.WON, first, int(unit), int(accepted))
-    return Answer(Outcome(code), text)
+    return Answer(_OUTCOMES[code], text)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from flashsale import limits, scripts
@@ -75,8 +74,8 @@ async def reserve(
 class Reservations:
     """Reserves on one Valkey. One for each process; it owns a coalescer for each bucket."""
 
-    def __init__(self, redis: Redis, *, on_batch: Callable[[int], None] = lambda size: None) -> None:
-        self._redis = redis
+    def __init__(self, commands: Commands, *, on_batch: Callable[[int], None] = lambda size: None) -> None:
+        self._commands = commands
         self._on_batch = on_batch
         self._lanes: dict[Bucket, Coalescer[Request, Answer]] = {}
 
@@ -98,7 +97,7 @@ class Reservations:
 
     def _open_lane(self, bucket: Bucket, *, slices: int, channels: int) -> Coalescer[Request, Answer]:
         async def call(requests: Sequence[Request]) -> list[Answer]:
-            return await reserve(self._redis, bucket=bucket, slices=slices, channels=channels, requests=requests)
+            return await reserve(self._commands, bucket=bucket, slices=slices, channels=channels, requests=requests)
 
         lane: Coalescer[Request, Answer] = Coalescer(call, on_batch=self._on_batch)
         self._lanes[bucket] = lane

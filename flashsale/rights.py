@@ -10,9 +10,8 @@ import enum
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from flashsale import limits
 
@@ -32,6 +31,9 @@ class Kind(enum.StrEnum):
     RESERVATION = "r"
 
 
+_KINDS: Final = {kind.value: kind for kind in Kind}
+
+
 class Fault(enum.Enum):
     """Why a text is not a valid right."""
 
@@ -41,8 +43,7 @@ class Fault(enum.Enum):
     FOREIGN = "the right is for another sale"
 
 
-@dataclass(frozen=True, slots=True)
-class Right:
+class Right(NamedTuple):
     """What a right states. expires_s: seconds since 1970 UTC."""
 
     kind: Kind
@@ -93,7 +94,7 @@ class RightKeys:
         if key is None or not hmac.compare_digest(_mac(key, stated.encode()), mac):
             return Fault.FORGED
         # From here on the text is our own: what we signed is well-formed.
-        right = Right(Kind(parts[1]), parts[6], parts[7], parts[4], parts[5], int(parts[3]))
+        right = Right(_KINDS[parts[1]], parts[6], parts[7], parts[4], parts[5], int(parts[3]))
         if right.sale != sale:
             return Fault.FOREIGN
         return right if right.expires_s > now_s else Fault.EXPIRED

@@ -1,6 +1,7 @@
 """Assembles an api process: opens the stores, makes the objects, hands them down."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from flashsale import config, stores
 from flashsale.api import pages, replies
+from flashsale.api.entrance import Entrance
 from flashsale.api.events import Watchers
 from flashsale.api.hooks import Hooks, Sandbox
 from flashsale.api.hot import Hot
@@ -24,6 +26,7 @@ from flashsale.api.orders import Orders
 from flashsale.api.picture import Pictures
 from flashsale.api.replies import Receive, RefusedError, Scope, Send, problem
 from flashsale.config import Settings
+from flashsale.connection import OrderedConnection
 from flashsale.identity import Identities, Secrets, secrets_of
 from flashsale.metrics import ApiMetrics, api_metrics
 from flashsale.purchase import Purchases
@@ -33,6 +36,7 @@ from flashsale.stores import Stores
 _log = logging.getLogger(__name__)
 _BASE = "/api/v1"
 _POSTGRES_CONNECTIONS = 10
+_GC_YOUNG_MAX = 50_000
 _STORE_TROUBLE = (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -59,10 +63,18 @@ class Api:
         except Exception as trouble:
             await send({"type": "lifespan.startup.failed", "message": str(trouble)})
             raise
+        _settle_memory()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._opened.aclose()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _settle_memory() -> None:
+    """What was made at the start stays; collecting garbage over and over would only look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_YOUNG_MAX, 50, 100)
 
 
 def create() -> Api:
@@ -85,8 +97,9 @@ async def _assembled(settings: Settings, secrets: Secrets) -> AsyncIterator[Hot]
         pictures = Pictures(opened)
         await pictures.renew()
         watchers = Watchers(opened.postgres, gauge=metrics.watchers)
-        purchases = Purchases(opened.redis, on_batch=metrics.batch_size.observe)
-        reservations = Reservations(opened.redis)
+        fast = OrderedConnection(addresses.redis_url)
+        purchases = Purchases(fast, on_batch=metrics.batch_size.observe)
+        reservations = Reservations(fast)
         identities = Identities(settings, secrets.jwt_key)
         routes = _routes(
             settings, opened=opened, pictures=pictures, watchers=watchers, identities=identities,
@@ -98,9 +111,13 @@ async def _assembled(settings: Settings, secrets: Secrets) -> AsyncIterator[Hot]
                 below=_application(routes),
                 pictures=pictures,
                 purchases=purchases,
-                reservations=reservations,
+                entrance=Entrance(
+                    reservations=reservations,
+                    right_keys=secrets.right_keys,
+                    identities=identities,
+                    reserved=metrics.reserved,
+                ),
                 right_keys=secrets.right_keys,
-                identities=identities,
                 metrics=metrics,
                 sandbox=settings.sandbox,
             )
@@ -108,6 +125,7 @@ async def _assembled(settings: Settings, secrets: Secrets) -> AsyncIterator[Hot]
             watchers.close()
             await purchases.drain()
             await reservations.drain()
+            await fast.aclose()
             for task in keeping:
                 task.cancel()
             await asyncio.gather(*keeping, return_exceptions=True)

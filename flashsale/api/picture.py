@@ -7,7 +7,7 @@ A picture that could not be renewed refuses nothing: then the bucket is asked.
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
@@ -17,7 +17,7 @@ import orjson
 from redis.exceptions import RedisError
 
 from flashsale import ledger, limits, stock
-from flashsale.api.replies import SHARED, Reply, refusal, reply
+from flashsale.api.replies import PREFIX, SHARED, Reply, refusal, reply
 from flashsale.errors import FlashsaleError
 from flashsale.outcomes import Outcome
 from flashsale.sale import Sale, State, state_at
@@ -45,14 +45,28 @@ class SalePicture:
     etag: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a purchase path names. early: the refusal that holds for everybody now, with its outcome."""
+
+    picture: SalePicture
+    item: str
+    early: Reply | None
+    early_outcome: Outcome
+
+
 class Pictures:
-    """All sales that are not drafts. renew() keeps it; the rest only looks things up."""
+    """All sales that are not drafts. keep() renews it; the rest only looks things up.
+
+    targets: every purchase path there is.
+    """
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
         self._sales: list[Sale] = []
         self._sales_read = 0.0
         self._by_name: dict[str, SalePicture] = {}
+        self.targets: dict[str, Target] = {}
         self._seen = 0.0
         self.listing, self.listing_etag = _shown([])
 
@@ -74,9 +88,12 @@ class Pictures:
         """Renew for ever; trouble is logged and tried again."""
         while True:
             try:
-                await self.renew()
+                async with asyncio.timeout(_STALE_S):
+                    await self.renew()
             except _TROUBLE as trouble:
                 _log.warning("picture.stale trouble=%s: %s", type(trouble).__name__, trouble)
+                if not self.fresh:
+                    self.targets = _targets(self._by_name, early=False)
             await asyncio.sleep(limits.PICTURE_REFRESH_S)
 
     async def renew(self) -> None:
@@ -92,8 +109,23 @@ class Pictures:
         buckets = [bucket for sale in self._sales for bucket in sale.all_buckets]
         facts = iter(await stock.facts(self._stores.redis, buckets) if buckets else ())
         self._by_name = {sale.sale: draw(sale, [next(facts) for _ in sale.all_buckets]) for sale in self._sales}
+        self.targets = _targets(self._by_name, early=True)
         self.listing, self.listing_etag = _shown([picture.data for picture in self._by_name.values()])
         self._seen = started
+
+
+def _targets(pictures: Mapping[str, SalePicture], *, early: bool) -> dict[str, Target]:
+    """The purchase paths of all sales. early: whether the pictures are young enough to refuse by."""
+    return {
+        f"{PREFIX}sales/{name}/items/{item.item}/purchase": Target(
+            picture=picture,
+            item=item.item,
+            early=picture.early.get(item.item) if early else None,
+            early_outcome=picture.outcome.get(item.item, Outcome.UNKNOWN),
+        )
+        for name, picture in pictures.items()
+        for item in picture.sale.items
+    }
 
 
 def draw(sale: Sale, facts: Sequence[BucketFacts]) -> SalePicture:

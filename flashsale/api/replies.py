@@ -1,8 +1,7 @@
 """Ready-made HTTP replies: made once, sent many times. Refusals are RFC 9457 problems."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from starlette.responses import Response
@@ -15,14 +14,14 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
 
+PREFIX: Final = "/api/v1/"
 NO_STORE: Final = (b"cache-control", b"no-store")
 SHARED: Final = (b"cache-control", b"public, max-age=1")
 _JSON: Final = (b"content-type", b"application/json")
 _PROBLEM: Final = (b"content-type", b"application/problem+json")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The two ASGI messages of one answer. Not to be changed: it may be sent to many."""
 
     start: Message
@@ -104,6 +103,9 @@ def refusal(
     )
 
 
+BY_OUTCOME: Final[dict[Outcome, Reply]] = {
+    outcome: refusal(outcome, shared=False) for outcome in Outcome if outcome is not Outcome.WON
+}
 NOT_FOUND: Final = problem(404, "not-found", "There is nothing here")
 UNKNOWN_SALE: Final = problem(404, "unknown-sale", "There is no sale of that name")
 UNKNOWN_ITEM: Final = problem(404, "unknown-item", "This sale has no item of that name")

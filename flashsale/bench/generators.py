@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from itertools import cycle
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from flashsale.errors import SurroundingsError
 
@@ -49,7 +50,7 @@ class Generator(Protocol):
         """What the report calls it."""
 
     async def press(self, port: int, presses: Sequence[Press], *, duration_s: float) -> Pressed:
-        """Send these, each at most once, for so long at the most."""
+        """Send these in turn for so long, from the first again after the last."""
 
 
 def generator(folder: Path) -> Generator:
@@ -107,7 +108,7 @@ class Own:
 
     async def press(self, port: int, presses: Sequence[Press], *, duration_s: float) -> Pressed:
         """See Generator."""
-        requests = iter([_request(one) for one in presses])
+        requests = cycle([_request(one) for one in presses])
         loop = asyncio.get_running_loop()
         clients = [_Client(requests, ends=time.perf_counter() + duration_s) for _ in range(CONNECTIONS)]
         started = time.perf_counter()
@@ -132,8 +133,7 @@ class _Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's don't say so of themselves
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -155,7 +155,7 @@ class _Client(asyncio.Protocol):
 
     def _send(self) -> None:
         assert self._transport is not None
-        request = next(self._requests, None) if time.perf_counter() < self._ends else None
+        request = next(self._requests) if time.perf_counter() < self._ends else None
         if request is not None:
             self._transport.write(request)
             return

@@ -4,7 +4,6 @@
 checks the same right and sends one EVALSHA for each request.
 """
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -18,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from uuid_utils import uuid7
 
-from flashsale import config, scripts
+from flashsale import clock, config, scripts
 from flashsale.identity import secrets_of
 from flashsale.keys import Bucket
 from flashsale.outcomes import TELLINGS, Outcome
@@ -65,7 +64,7 @@ class Usual:
         """Check the right, decide by one call, answer."""
         sale, item = request.path_params["sale"], request.path_params["item"]
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        right = self._right_keys.check(token, sale=sale, now_s=time.time())
+        right = self._right_keys.check(token, sale=sale, now_s=clock.now_ms() / 1000)
         if scheme != "Right" or isinstance(right, Fault):
             return _answer({"outcome": Outcome.NO_RIGHT.name}, TELLINGS[Outcome.NO_RIGHT].status)
         order = str(uuid7())

@@ -144,6 +144,8 @@ def _by_suite(report: Report) -> dict[str, str]:
     """The conditions of each suite's first metric, in words."""
     said: dict[str, str] = {}
     for metric in report.metrics:
-        words = ", ".join(f"{key} {value}" for key, value in metric.conditions.items() if key != "ratio_by_round")
+        words = ", ".join(
+            f"{key} {value}" for key, value in metric.conditions.items() if key not in {"ratio_by_round", "busy"}
+        )
         said.setdefault(metric.suite, words)
     return said

@@ -77,3 +77,10 @@ def median_cpu_us(runs: Sequence[Run]) -> float | None:
 def ratios(ours: Sequence[Run], reference: Sequence[Run]) -> list[float]:
     """Round by round, our rate over the reference's: how far the ratio moved tells how noisy the machine was."""
     return [one.rate / other.rate for one, other in zip(ours, reference, strict=True)]
+
+
+def busy(runs: Sequence[Run]) -> float | None:
+    """The median share of a core that the work took. Well below 1 means that something else held it back: the
+    generator, or others on the machine; then the CPU figures say more than the rates."""
+    shares = [run.cpu_s / run.seconds for run in runs if run.cpu_s is not None]
+    return round(median(shares), 2) if shares else None

@@ -1,4 +1,4 @@
-"""Programs under the same uvicorn (uvloop, httptools, one process), each on its own port, for as long as needed."""
+"""Server programs, each a process of its own on its own port, for as long as they are needed."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,16 +55,21 @@ def environment_of(addresses: Addresses, *, folder: Path, right_key: str) -> dic
     return kept | path | {f"{ENV_PREFIX}{name}": value for name, value in ours.items()}
 
 
+def reference(factory: str) -> list[str]:
+    """The words after "python" that run a program of ours, module:function, as `flashsale serve` runs the product."""
+    return [
+        "-m", "uvicorn", factory, "--factory", "--host", "127.0.0.1", "--loop", "uvloop", "--http", "httptools",
+        "--no-access-log", "--no-server-header", "--backlog", "4096", "--log-level", "warning",
+    ]  # fmt: skip
+
+
 @contextmanager
 def running(
-    name: str, factory: str, *, environment: dict[str, str], folder: Path, core: int | None
+    name: str, words: Sequence[str], *, environment: dict[str, str], folder: Path, core: int | None
 ) -> Iterator[Program]:
-    """Start a program made by a factory ("module:function") and end it afterwards. It is not yet awaited."""
+    """Start a server program by the words after "python", on a free port, and end it afterwards. Not yet awaited."""
     port = _free_port()
-    command = [
-        sys.executable, "-m", "uvicorn", factory, "--factory", "--host", "127.0.0.1", "--port", str(port),
-        "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning",
-    ]  # fmt: skip
+    command = [sys.executable, *words, "--port", str(port)]
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 -- this very interpreter, with words of ours
             command,

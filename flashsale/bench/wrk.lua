@@ -1,4 +1,4 @@
--- wrk's side of the suite http: sends the requests of a file, each once, and ends early when they are used up.
+-- wrk's side of the suite http: sends the requests of a file in turn, from the first again after the last.
 -- The file has one request a line: path, right and Idempotency-Key, with a space between them.
 local requests, sent = {}, 0
 
@@ -10,7 +10,7 @@ function init(args)
 end
 
 function request()
-  if sent == #requests then wrk.thread:stop() else sent = sent + 1 end
+  sent = sent % #requests + 1
   return requests[sent]
 end
 

@@ -1,8 +1,8 @@
 -- Orders: landing, looking up, ending, and the returns that ending writes.
 
 -- name: land
--- Safe to repeat. A row comes back for each order that was inserted now; the others were there before, or clash with
--- a live order for the same unit, or name a unit beyond what was loaded: look_at tells which.
+-- Safe to repeat. Orders that were there before, clash with a live order for the same unit, or name a unit beyond what
+-- was loaded are passed over; known_orders tells which of them.
 insert into orders (order_id, sale, item, unit, fan, bucket, channel, lane, price_minor, currency, accepted_ms, pay_before_ms)
 select a.order_id, s.sale, i.item, a.unit, a.fan, $2, a.channel, a.lane, i.price_minor, s.currency, a.accepted_ms,
        a.accepted_ms + s.pay_window_s * 1000::bigint
@@ -10,8 +10,7 @@ from unnest($3::uuid[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[
      as a (order_id, item, unit, fan, channel, lane, accepted_ms)
 join sales s on s.sale = $1
 join items i on i.sale = s.sale and i.item = a.item and a.unit <= i.loaded
-on conflict do nothing
-returning order_id;
+on conflict do nothing;
 
 -- name: known_orders
 select order_id from orders where order_id = any($1::uuid[]);

@@ -1,6 +1,7 @@
 """What the tests of whole processes get: settings, ops verbs, and shops that are closed and cleared afterwards."""
 
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol
@@ -8,10 +9,11 @@ from typing import Protocol
 import pytest
 from redis.asyncio import Redis
 
-from flashsale.config import Settings
+from flashsale.config import ENV_PREFIX, Settings
 from flashsale.embedded import Addresses
 from flashsale.operations import Operations
 from flashsale.queries import Pool
+from tests.integration.cli_process import Cli, bare_environment, helper
 from tests.integration.rows import clear
 from tests.integration.shop import Shop, created, plan_text, serving, settings_for
 
@@ -51,3 +53,18 @@ async def shops(operations: Operations, settings: Settings, sale_name: str) -> A
             return Shop(sale=sale, client=client, operations=operations, settings=used, stack=stack)
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def cli_helper() -> "Iterator[subprocess.Popen[str]]":
+    """What commands are forked from."""
+    with helper() as process:
+        yield process
+
+
+@pytest.fixture
+def cli(cli_helper: "subprocess.Popen[str]", settings: Settings, tmp_path: Path) -> Cli:
+    """The command line against the test's servers, with the secrets of a shop."""
+    names = ("redis_url", "postgres_dsn", "state_dir", "right_keys", "jwt_key", "webhook_secret")
+    given = {f"{ENV_PREFIX}{name.upper()}": str(getattr(settings, name)) for name in names}
+    return Cli(cli_helper, tmp_path, bare_environment() | given)

@@ -17,7 +17,7 @@ from typing import Any, Final
 import httpx
 import uvicorn
 
-from flashsale import audit, clock, plan, stores
+from flashsale import audit, clock, config, ledger, plan, stores
 from flashsale.api.app import Api
 from flashsale.audit import Audit
 from flashsale.cli.serve import listen
@@ -25,11 +25,14 @@ from flashsale.config import Settings
 from flashsale.embedded import Addresses
 from flashsale.identity import Identities
 from flashsale.keys import Bucket
-from flashsale.metrics import worker_metrics
+from flashsale.metrics import WorkerMetrics, worker_metrics
 from flashsale.operations import Operations
+from flashsale.stores import Stores
+from flashsale.worker import keep
+from flashsale.worker.land import Lander
 from flashsale.worker.main import Worker
 from tests.integration.rows import Snapshot, snapshot
-from tests.support.waiting import soon
+from tests.support.waiting import DEADLINE_S, soon
 
 BASE: Final = "/api/v1"
 JSON: Final = {"content-type": "application/json"}
@@ -72,9 +75,10 @@ class Shop:
 
     async def reserve(self, fan: str, channel: str | None = None) -> str:
         """The fan's right."""
-        body = {"json": {"channel": channel}} if channel else {}
         answer = await self.client.post(
-            f"{BASE}/sales/{self.sale}/reservation", headers=self.bearer(fan), **body
+            f"{BASE}/sales/{self.sale}/reservation",
+            headers=self.bearer(fan),
+            json={"channel": channel} if channel else None,
         )
         assert answer.status_code == 200, answer.text
         return str(answer.json()["right"])
@@ -92,6 +96,10 @@ class Shop:
         answer = await self.press(await self.reserve(fan), item)
         assert answer.status_code == 201, answer.text
         return dict(answer.json())
+
+    async def crowd(self, fans: int, item: str = "silver") -> list[Data]:
+        """The wins of so many fans who press at once; each presses with a key of their own."""
+        return list(await asyncio.gather(*(self.buy(f"fan{number}", item) for number in range(fans))))
 
     async def order(self, fan: str, order: str) -> Data:
         """The fan's order as it is told now."""
@@ -132,9 +140,34 @@ class Shop:
 
         await soon(is_so, what=what)
 
-    async def work(self) -> Worker:
-        """Start a worker; it works until the test ends."""
+    async def work(self) -> "Working":
+        """Start a worker; it works until the test ends or it is stopped."""
         return await self.stack.enter_async_context(working(self.settings))
+
+    async def land(self) -> int:
+        """Do once what a worker does all the time: land what is in the outbox. How many orders were read."""
+        lander = Lander(
+            redis=self.operations.redis,
+            postgres=self.operations.postgres,
+            bucket=self.bucket,
+            holder="test",
+            metrics=worker_metrics(),
+        )
+        return await lander.land()
+
+    async def expire(self) -> int:
+        """End what is past its time to pay."""
+        return await keep.expire(self._stores, worker_metrics())
+
+    async def give_back(self) -> int:
+        """Put the units of ended orders back on sale."""
+        async with self.operations.postgres.acquire() as connection:
+            sale = await ledger.find(connection, self.sale)
+        return await keep.give_back(self._stores, sale, worker_metrics())
+
+    @property
+    def _stores(self) -> Stores:
+        return Stores(redis=self.operations.redis, postgres=self.operations.postgres)
 
     async def audited(self) -> Audit:
         """Where every unit is."""
@@ -148,7 +181,7 @@ class Shop:
         """What Postgres answers to a query about this sale, which is its $1."""
         return [dict(row) for row in await self.operations.postgres.fetch(sql, self.sale)]
 
-    async def landed(self, orders: int) -> None:
+    async def landed(self, orders: int, *, deadline_s: float = DEADLINE_S) -> None:
         """Wait until so many orders are in Postgres and the outbox is empty."""
 
         async def is_so() -> bool:
@@ -156,12 +189,12 @@ class Shop:
             waiting = await self.operations.redis.xlen(self.bucket.outbox_key)
             return len(found) >= orders and not waiting
 
-        await soon(is_so, what=f"{orders} orders have landed")
+        await soon(is_so, what=f"{orders} orders have landed", deadline_s=deadline_s)
 
 
 def settings_for(addresses: Addresses, state: Path) -> Settings:
     """The settings of a process in sandbox mode, with secrets of its own."""
-    return Settings(
+    return config.load(
         sandbox=True,
         redis_url=addresses.redis_url,
         postgres_dsn=addresses.postgres_dsn,
@@ -202,17 +235,37 @@ async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         listener.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Working:
+    """A worker at work, and what it counted."""
+
+    worker: Worker
+    metrics: WorkerMetrics
+    task: "asyncio.Task[None]"
+
+    async def stop(self) -> None:
+        """End it; it may be ended already."""
+        self.worker.stop()
+        await self.task
+
+    def counted(self, counter: str) -> float:
+        """What a counter of metrics.py stands at."""
+        found = self.metrics.registry.get_sample_value(f"flashsale_{counter}_total")
+        assert found is not None, f"there is no counter {counter}"
+        return found
+
+
 @asynccontextmanager
-async def working(settings: Settings) -> AsyncIterator[Worker]:
+async def working(settings: Settings) -> AsyncIterator[Working]:
     """A worker at work."""
+    metrics = worker_metrics()
     async with stores.opened(redis_url=settings.redis_url, postgres_dsn=settings.postgres_dsn) as opened:
-        worker = Worker(opened, metrics=worker_metrics())
-        task = asyncio.create_task(worker.run())
+        worker = Worker(opened, metrics=metrics)
+        found = Working(worker, metrics, asyncio.create_task(worker.run()))
         try:
-            yield worker
+            yield found
         finally:
-            worker.stop()
-            await task
+            await found.stop()
 
 
 async def until_status(press: Callable[[], Awaitable[httpx.Response]], status: int) -> httpx.Response:

@@ -37,7 +37,7 @@ async def server_ms(redis: Redis) -> int:
         (State.DRAFT, 0, FAR_MS, Outcome.UNAVAILABLE),
     ],
 )
-async def test_state_and_clock(  # noqa: PLR0917
+async def test_state_and_clock(
     verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str,
     state: State, opens_ms: int, closes_ms: int, expected: Outcome,
 ) -> None:  # fmt: skip

@@ -69,7 +69,7 @@ async def test_a_full_list(verbs: Verbs, told: Tell, sale_name: str) -> None:
         (State.PAUSED, 0, FAR_MS, Outcome.RESERVED),
     ],
 )
-async def test_state_and_clock(  # noqa: PLR0917
+async def test_state_and_clock(
     verbs: Verbs, told: Tell, sale_name: str, state: State, opens_ms: int, closes_ms: int, expected: Outcome
 ) -> None:
     """Given a state and times / When a fan reserves / Then this is the answer, and a refusal counts nobody."""

@@ -4,20 +4,17 @@ Hypothesis chooses the steps and, when one fails, cuts the walk down to the shor
 """
 
 import asyncio
-import itertools
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
 from typing import ClassVar, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from redis.asyncio import Redis
 
 from flashsale.keys import Bucket
 from flashsale.outcomes import Effect, Outcome
 from flashsale.purchase import key_digest
-from flashsale.scripts import Script
+from tests.model.ground import Ground
 from tests.model.model import Attempt, Line, Model
 from tests.support.holdings import Holdings, check, holdings
 from tests.support.samples import FAR_MS, Attempts, order_of
@@ -25,7 +22,7 @@ from tests.support.verbs import Verbs
 
 T = TypeVar("T")
 ITEMS = st.sampled_from(["a", "b"])
-FANS = st.sampled_from(["alice", "bob", "carol.d", "d@e"])
+FANS = st.sampled_from(["alice", "bob", "carol.d", "d@e", "f|g", "h"])
 KEYS = st.sampled_from(["k1", "k2", "k3", "k4"])
 PICK = st.integers(0, 999)
 # state, opens_ms, closes_ms, and what they say to a purchase and to a reservation (which is open from 0 for ever).
@@ -37,18 +34,6 @@ STATES = st.sampled_from([
     ("closed", 0, FAR_MS, Outcome.CLOSED, Outcome.RESERVATION_CLOSED),
     ("open", 0, 1, Outcome.CLOSED, None),
 ])  # fmt: skip
-
-
-@dataclass(slots=True)
-class Ground:
-    """What all walks of a test share: a loop, a client, the scripts, and the names of the sales used."""
-
-    runner: asyncio.Runner
-    redis: Redis
-    script: Callable[[str], Script]
-    prefix: str
-    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
-    steps: "Counter[str]" = field(default_factory=Counter)
 
 
 class Walk(RuleBasedStateMachine):
@@ -94,12 +79,13 @@ class Walk(RuleBasedStateMachine):
     def tell(self, told: tuple[str, int, int, Outcome | None, Outcome | None], fan: str) -> None:
         """Open, pause, resume, close, plan: the scripts take any order, the verbs' rules are in sale.py.
 
-        Somebody with a new key presses at once, so that no state goes by unseen.
+        Somebody with a new key presses at once, and somebody reserves, so that no state goes by unseen.
         """
         state, opens_ms, closes_ms, self.model.refusal, self.model.reserve_refusal = told
         self.version += 1
         assert self._set_sale(self.version, state, opens_ms, closes_ms) is Effect.APPLIED
         self.press("a", fan)
+        self.reserve([(self.version % 7 + 1, self.version % 3)])
 
     @rule(item=ITEMS, fan=FANS)
     def press(self, item: str, fan: str) -> None:
@@ -157,7 +143,7 @@ class Walk(RuleBasedStateMachine):
         assert told == [self.model.give_back(order, fan) for order, _, fan in returned]
         self.note(*(f"give_back {code.name}" for code in told))
 
-    @rule(item=ITEMS, units=st.integers(1, 4))
+    @rule(item=ITEMS, units=st.integers(1, 8))
     def add_stock(self, item: str, units: int) -> None:
         """New units, numbered on."""
         first = self.model.loaded[item] + 1

@@ -13,7 +13,7 @@ READS: Final = {
 }  # fmt: skip
 WRITES: Final = {"HINCRBY", "HSET", "LPOP", "LPUSH", "RPUSH", "SADD", "SET", "XADD", "XDEL"}
 
-_CALL: Final = re.compile(r"redis\.(call|pcall)\(\s*'([^']*)'\s*(?:,\s*([A-Za-z_][\w\[\].]*(?:\[[^\]]*\])?))?")
+_CALL: Final = re.compile(r"redis\.(call|pcall)\(\s*'([^']*)'\s*(?:,\s*([^,)]+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Text:
         """Every command, in order."""
         found = []
         for number, line in enumerate(self.code.splitlines()):
-            found += [Call(match[2], match[3] or "", number) for match in _CALL.finditer(line)]
+            found += [Call(match[2], (match[3] or "").strip(), number) for match in _CALL.finditer(line)]
         return found
 
 

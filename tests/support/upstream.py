@@ -21,9 +21,10 @@ class Asked:
 
 @dataclass(slots=True)
 class Upstream:
-    """What it answers, may be changed at any time; what it was asked so far."""
+    """What it answers, may be changed at any time; what it was asked so far. stream: sent piece by piece instead."""
 
     answer: Callable[[Asked], Reply]
+    stream: Iterator[bytes] | None = None
     asked: list[Asked] = field(default_factory=list)
     port: int = 0
 
@@ -49,6 +50,9 @@ def upstream(answer: Callable[[Asked], Reply]) -> Iterator[Upstream]:
             self.rfile.read(int(self.headers.get("content-length", "0")))
             asked = Asked(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
             told.asked.append(asked)
+            if told.stream is not None:
+                self._send_stream(told.stream)
+                return
             reply = told.answer(asked)
             self.send_response_only(reply.start["status"])
             for name, value in reply.start["headers"]:
@@ -56,7 +60,16 @@ def upstream(answer: Callable[[Asked], Reply]) -> Iterator[Upstream]:
             self.end_headers()
             self.wfile.write(reply.body["body"])
 
-        do_GET = do_POST
+        def do_GET(self) -> None:
+            self.do_POST()
+
+        def _send_stream(self, stream: Iterator[bytes]) -> None:
+            self.send_response_only(200)
+            self.send_header("content-type", "text/event-stream")
+            self.send_header("connection", "close")
+            self.end_headers()
+            for piece in stream:
+                self.wfile.write(piece)
 
         def log_message(self, *_: object) -> None:
             """Silent: asked tells it all."""

@@ -1,0 +1,88 @@
+"""A small run of the suites on servers of their own: right answers, the promised metrics, nothing left behind."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from flashsale import bench
+from flashsale.bench import conditions, engine, memory, writer
+from flashsale.bench.ground import Ground, attempts, fans, own_ground
+from flashsale.bench.report import Metric
+from flashsale.embedded import EmbeddedError
+from flashsale.errors import InvariantError
+from flashsale.outcomes import Outcome
+from tests.support.servers import missing
+
+pytestmark = pytest.mark.servers
+
+SIZES = engine.Sizes(batched=640, one_each=100, pipelined=100)
+
+
+@pytest.fixture
+async def ground(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Ground]:
+    """Servers of the bench's own; its folder is gone afterwards."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    try:
+        async with own_ground() as found:
+            yield found
+    except EmbeddedError as trouble:
+        missing(str(trouble))
+    assert not list(tmp_path.glob("flashsale-bench-*"))
+
+
+def names(metrics: list[Metric]) -> set[str]:
+    """The metrics without those of CPU, which only some systems tell."""
+    return {metric.full_name for metric in metrics if not metric.name.endswith("_cpu")}
+
+
+async def test_engine_measures_wins_and_losses(ground: Ground) -> None:
+    """Given tiny numbers / When engine runs one round / Then its metrics are there, positive, with conditions."""
+    told: list[str] = []
+    metrics = await engine.run(ground, rounds=1, on_progress=told.append, sizes=SIZES)
+
+    assert names(metrics) == {"engine.wins", "engine.wins_pipelined", "engine.losses", "engine.losses_pipelined"}
+    assert all(metric.value > 0 and metric.reference_value > 0 and metric.rounds == 1 for metric in metrics)
+    assert all(metric.conditions["seed"] for metric in metrics)
+    assert any("engine.losses, round 1 of 1" in line for line in told)
+
+
+async def test_engine_measures_no_wrong_answer(ground: Ground) -> None:
+    """Given a sale with less stock than attempts / When wins are measured / Then it stops instead of reporting."""
+    decisions = engine.Decisions(ground, outcome=Outcome.ALREADY_BOUGHT, sizes=SIZES)
+    for contender in decisions.contenders():
+        with pytest.raises(InvariantError, match="must all get ALREADY_BOUGHT"):
+            await contender.once()
+
+
+async def test_writer_and_memory_measure(ground: Ground) -> None:
+    """Given tiny numbers / When they run / Then orders landed on both sides, and a reservation costs less than a SET's."""
+    (landed, *_) = await writer.run(ground, rounds=1, on_progress=lambda what: None, orders=300)
+    (reservation,) = await memory.run(ground, rounds=1, on_progress=lambda what: None, number=20_000)
+
+    assert (landed.full_name, reservation.full_name) == ("writer.landed", "memory.reservation")
+    assert landed.value > 0
+    assert 8 < reservation.value < reservation.reference_value / 3
+
+
+async def test_conditions_name_code_versions_and_machine(ground: Ground) -> None:
+    """Given running servers / Then commit, versions and machine are said."""
+    said = await conditions.of_ground(ground)
+
+    assert set(said) == {"commit", "versions", "machine"}
+    assert {"flashsale", "python", "valkey", "postgres", "uvicorn"} <= set(said["versions"])
+    assert said["machine"]["cores"] >= 1
+
+
+def test_the_crowd_can_be_had_again() -> None:
+    """Given a seed / Then attempts are the same again, and no fan comes twice."""
+    assert attempts(100) == attempts(100)
+    assert attempts(100) != attempts(100, seed=1)
+    assert len(set(fans(1000) + fans(1000, first=1000))) == 2000
+    assert {len(fan) for fan in fans(1000)} == {28}
+
+
+def test_every_suite_of_the_command_is_known() -> None:
+    """Given the command's suites / Then those of measure.md that exist are there."""
+    assert set(bench.SUITES) == {"http", "engine", "writer", "memory"}

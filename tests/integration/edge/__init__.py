@@ -1,0 +1,1 @@
+"""The edge in front of an app: a real nginx with deploy/nginx."""
