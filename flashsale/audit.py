@@ -4,28 +4,25 @@
 
 Stated here and nowhere else; the command line, the tests and the rehearsal's verdict call this module. A unit may
 show up twice while it passes from one place to the next (landed but not trimmed, given back but not noted); those
-pairs are known and counted at the later place. A unit that is in no place, or in two that don't follow each other,
-is looked at again, since the two stores can't be read in the same instant; only what stays is reported.
+pairs are known and counted at the later place. The two stores can't be read in the same instant, so the buckets are
+read before and after Postgres, and what looks wrong is looked at again; only what stays is reported.
 """
 
 import asyncio
-import itertools
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from flashsale import ledger, outbox, stock
-from flashsale.queries import Pool, query
-from flashsale.sale import Sale
+from flashsale import audit_stores, ledger
+from flashsale.audit_stores import InBuckets, Recorded
+from flashsale.queries import Pool
 
 POOL_PUBLIC: Final = "public"
 LOOKS_MAX: Final = 4
 LOOK_AGAIN_S: Final = 0.4
 NAMED_MAX: Final = 20
-_ENTRIES_PER_READ: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,103 +70,101 @@ class Audit:
         return all(item.balanced for item in self.items)
 
 
-@dataclass(slots=True)
-class _Places:
-    """Where the units of one item were seen. Order ids stand beside units that an order holds."""
-
-    free: set[int] = field(default_factory=set)
-    free_twice: set[int] = field(default_factory=set)
-    moving: set[int] = field(default_factory=set)
-    outbox: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
-    live: dict[int, str] = field(default_factory=dict)
-    returning: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
-    counter: int = 0
-
-
 async def audit(redis: Redis, postgres: Pool, sale_name: str) -> Audit:
     """Audit one sale; may run while it sells. Raises NotFoundError."""
-    result = await _look(redis, postgres, sale_name)
+    result = await look(redis, postgres, sale_name)
     for _ in range(LOOKS_MAX - 1):
         if result.balanced:
             break
         await asyncio.sleep(LOOK_AGAIN_S)
-        result = await _look(redis, postgres, sale_name)
+        result = await look(redis, postgres, sale_name)
     return result
 
 
-async def _look(redis: Redis, postgres: Pool, sale_name: str) -> Audit:
-    """One look at both stores: the buckets first, so that what leaves them meanwhile is seen where it arrives."""
+async def look(redis: Redis, postgres: Pool, sale_name: str) -> Audit:
+    """One look: at the buckets, at Postgres, and at the buckets again.
+
+    A unit that moved meanwhile is in different places before and after; only what both looks at the buckets agree on
+    can be held against it.
+    """
     async with postgres.acquire() as connection:
         sale = await ledger.find(connection, sale_name)
-    places: dict[str, _Places] = defaultdict(_Places)
-    await _look_at_buckets(redis, sale, places)
-    async with (
-        postgres.acquire() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        sale = await ledger.find(connection, sale_name)
-        for load in await ledger.loads_waiting(connection, sale_name):
-            places[load.item].moving.update(range(load.unit_from, load.unit_to + 1))
-        for row in await connection.fetch(query("orders", "live_units"), sale_name):
-            places[row["item"]].live[row["unit"]] = row["order_id"].hex
-        for row in await connection.fetch(query("orders", "returning_units"), sale_name):
-            places[row["item"]].returning[row["unit"]].add(row["order_id"].hex)
-        set_aside = len(await connection.fetch(query("orders", "set_aside_units"), sale_name))
-    items = tuple(_item(item.item, item.loaded, places[item.item]) for item in sale.items)
-    return Audit(sale=sale_name, items=items, set_aside=set_aside)
+    before = await audit_stores.look_at_buckets(redis, sale)
+    async with postgres.acquire() as connection:
+        in_outboxes = {order for item in before.values() for orders in item.outbox.values() for order in orders}
+        recorded = await audit_stores.look_at_postgres(connection, sale_name, in_outboxes=in_outboxes)
+    after = await audit_stores.look_at_buckets(redis, recorded.sale)
+    items = tuple(
+        _item(item.item, item.loaded, before[item.item], recorded.of(item.item), after[item.item])
+        for item in recorded.sale.items
+    )
+    return Audit(sale=sale_name, items=items, set_aside=recorded.set_aside)
 
 
-async def _look_at_buckets(redis: Redis, sale: Sale, places: dict[str, _Places]) -> None:
-    for bucket, facts in zip(sale.all_buckets, await stock.facts(redis, sale.all_buckets), strict=True):
-        after = "0"
-        while entries := await outbox.read(redis, bucket, after=after, count=_ENTRIES_PER_READ):
-            after = entries[-1].entry_id
-            for win in itertools.chain.from_iterable(entry.wins for entry in entries):
-                places[win.item].outbox[win.unit].add(win.order)
-        for item in sale.items:
-            place = places[item.item]
-            for first, last in await stock.free_ranges(redis, bucket, item.item):
-                units = set(range(first, last + 1))
-                place.free_twice |= place.free & units
-                place.free |= units
-            place.counter += facts.free.get(item.item, 0)
+def _item(item: str, loaded: int, before: InBuckets, recorded: Recorded, after: InBuckets) -> ItemAudit:
+    """Count each unit at the furthest place it has reached, one that is held twice at both, and name what is off."""
+    live = set(recorded.live)
+    waiting_before, waiting_after = _waiting(before, recorded), _waiting(after, recorded)
+    waiting = {u: waiting_before[u] & waiting_after[u] for u in waiting_before.keys() & waiting_after.keys()}
+    waiting = {unit: orders for unit, orders in waiting.items() if orders}
+    sold_twice = waiting.keys() & live
+    free_too = (before.free & after.free) & (live | waiting.keys())
 
-
-def _item(item: str, loaded: int, places: _Places) -> ItemAudit:
-    """Count each unit once, at the furthest place it has reached, and name those that don't fit."""
-    live = set(places.live)
-    on_way = {unit for unit, orders in places.outbox.items() if places.live.get(unit) not in orders}
-    # Landed, ended and coming back, all before the outbox was trimmed: it is in the return.
-    on_way = {unit for unit in on_way if not places.outbox[unit] <= places.returning.get(unit, set())}
-    returning = {unit for unit in places.returning if unit not in places.free | on_way | live}
-    moving = places.moving - places.free - on_way - live
-    counted = [places.free, moving, on_way, live, returning]
-    everywhere: set[int] = set().union(*counted)
-    doubled = places.free_twice | _in_two(counted) | {u for u in on_way if len(places.outbox[u]) > 1}
+    outbox = (waiting_before.keys() | waiting_after.keys()) - live
+    free = (before.free | after.free) - live - outbox
+    returning = recorded.returning - live - outbox - free
+    moving = recorded.moving - live - outbox - free - returning
+    everywhere = live | outbox | free | returning | moving
+    in_two_orders = {unit for unit, orders in waiting.items() if len(orders) > 1}
     return ItemAudit(
         item=item,
         pool=POOL_PUBLIC,
         loaded=loaded,
-        free=len(places.free),
+        free=len(free) + len(free_too),
         moving=len(moving),
-        outbox=len(on_way),
+        outbox=len(outbox) + len(sold_twice),
         live=len(live),
         returning=len(returning),
-        missing=_named(unit for unit in range(1, loaded + 1) if unit not in everywhere),
-        doubled=_named(sorted(doubled)),
-        beyond=_named(sorted(unit for unit in everywhere if unit > loaded)),
-        counter_off=places.counter - len(places.free),
+        missing=_named(set(range(1, loaded + 1)) - everywhere),
+        doubled=_named((before.free_twice & after.free_twice) | sold_twice | free_too | in_two_orders),
+        beyond=_named(unit for unit in everywhere if unit > loaded),
+        counter_off=before.counter_off if before.counter_off == after.counter_off else 0,
     )
 
 
-def _in_two(places: Iterable[set[int]]) -> set[int]:
-    seen: set[int] = set()
-    twice: set[int] = set()
-    for place in places:
-        twice |= seen & place
-        seen |= place
-    return twice
+def _waiting(seen: InBuckets, recorded: Recorded) -> dict[int, frozenset[str]]:
+    """Unit to the orders in the outbox that hold it and that Postgres does not know yet."""
+    known = recorded.ended | set(recorded.live.values())
+    waiting = {unit: orders - known for unit, orders in seen.outbox.items()}
+    return {unit: orders for unit, orders in waiting.items() if orders}
 
 
 def _named(units: Iterable[int]) -> tuple[int, ...]:
-    return tuple(itertools.islice(units, NAMED_MAX))
+    return tuple(sorted(units)[:NAMED_MAX])
+
+
+def as_data(audited: Audit) -> dict[str, Any]:
+    """An audit for scripts, in the form that measure and rehearse share."""
+    return {
+        "sale": audited.sale,
+        "balanced": audited.balanced,
+        "set_aside": audited.set_aside,
+        "items": [
+            {
+                "item": item.item,
+                "pool": item.pool,
+                "loaded": item.loaded,
+                "free": item.free,
+                "moving": item.moving,
+                "outbox": item.outbox,
+                "live": item.live,
+                "returning": item.returning,
+                "difference": item.difference,
+                "missing_units": list(item.missing),
+                "doubled_units": list(item.doubled),
+                "beyond_units": list(item.beyond),
+                "counter_off": item.counter_off,
+            }
+            for item in audited.items
+        ],
+    }

@@ -13,6 +13,16 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def now_s() -> float:
+    """The wall clock of this machine, in seconds since 1970 UTC."""
+    return time.time()
+
+
+def now() -> datetime:
+    """The wall clock of this machine, as an aware UTC datetime."""
+    return datetime.now(UTC)
+
+
 def to_ms(moment: datetime) -> int:
     """Milliseconds since 1970 UTC of an aware datetime. Raises ValueError for a naive one."""
     if moment.tzinfo is None:

@@ -70,10 +70,12 @@ class Coalescer(Generic[Asked, Answer]):
                 await asyncio.sleep(0)
 
     def _flush(self) -> None:
-        """Send one batch, if a place is free. Those whose asker has gone away are not sent."""
+        """Send batches while places are free and somebody waits. Those whose asker has gone away are not sent."""
         self._flush_scheduled = False
-        if len(self._in_flight) >= self._in_flight_max:
-            return
+        while self._waiting and len(self._in_flight) < self._in_flight_max:
+            self._send_next()
+
+    def _send_next(self) -> None:
         batch: list[tuple[Asked, asyncio.Future[Answer]]] = []
         while self._waiting and len(batch) < self._batch_max:
             asked, answer = self._waiting.popleft()
@@ -90,8 +92,8 @@ class Coalescer(Generic[Asked, Answer]):
             self._flush()
 
     async def _send(self, batch: list[tuple[Asked, asyncio.Future[Answer]]]) -> None:
-        self._on_batch(len(batch))
         try:
+            self._on_batch(len(batch))
             answers = await self._call([asked for asked, _ in batch])
             for (_, waiting), answer in zip(batch, answers, strict=True):
                 if not waiting.done():

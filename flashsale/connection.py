@@ -131,6 +131,8 @@ def _error(text: str) -> Exception:
     match kind:
         case "NOSCRIPT":
             return exceptions.NoScriptError(words)
+        case "OOM":
+            return exceptions.OutOfMemoryError(text)
         case "NOAUTH" | "WRONGPASS":
             return exceptions.AuthenticationError(text)
         case _:

@@ -18,7 +18,7 @@ ITEMS_PER_SALE_MAX: Final = 50
 CHANNELS_PER_SALE_MAX: Final = 100  # the last two decimal digits of a reservation's number (reservation.py)
 UNITS_PER_ITEM_MAX: Final = 9_999_999  # a unit's number has seven digits where it is stored
 PER_FAN_LIMIT_MAX: Final = 20
-RETURNED_PER_FAN_MAX: Final = 3  # orders that a fan may let go in one sale before the next attempt is refused
+RETURNED_PER_FAN_MAX: Final = 3  # orders that a fan may let go in one sale; after one more they are refused
 PRICE_MINOR_MAX: Final = 10**12
 PAY_WINDOW_S_MIN: Final = 30
 PAY_WINDOW_S_MAX: Final = 7 * 86_400
@@ -36,6 +36,7 @@ LUA_UNPACK_MAX: Final = 7_000  # Lua's own limit on values that unpack() may ret
 # The outbox and the worker.
 OUTBOX_ORDERS_MAX: Final = 1_000_000
 OUTBOX_ENTRIES_PER_READ: Final = 64
+LANDINGS_IN_FLIGHT_MAX: Final = 2  # one is being sent while Postgres works on the other
 OUTBOX_BLOCK_MS: Final = 500
 LEASE_MS: Final = 5_000
 EXPIRED_PER_TRANSACTION: Final = 1_000

@@ -5,12 +5,12 @@ worker calls it all the time.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import asyncpg
 from redis.asyncio import Redis
 
-from flashsale import ledger, limits, plan, stock
+from flashsale import clock, ledger, limits, plan, stock
 from flashsale.clock import from_ms
 from flashsale.errors import BadInputError, StateError
 from flashsale.outcomes import Effect
@@ -29,7 +29,7 @@ class Operations:
 
     async def create(self, written: Plan, *, now: datetime | None = None) -> Sale:
         """Write a sale down as a draft; of a weekly plan, its next occurrence. Raises BadInputError."""
-        now = now or datetime.now(UTC)
+        now = now or clock.now()
         occurrence = plan.occurrence(written, now=now)
         times = plan.times(occurrence, now=now)
         if times.closes_ms <= now.timestamp() * 1000:
@@ -44,7 +44,7 @@ class Operations:
             written, _ = await ledger.plan_of(connection, sale)
             async with connection.transaction():
                 moved = await ledger.move(connection, sale, Verb.LOAD, actor=self.actor, detail={})
-                if moved.closes_ms <= datetime.now(UTC).timestamp() * 1000:
+                if moved.closes_ms <= clock.now_ms():
                     raise StateError(f"Sale {sale} should have closed at {from_ms(moved.closes_ms).isoformat()}.")
                 for item in written["items"]:
                     if item["stock"]:

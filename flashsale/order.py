@@ -94,8 +94,11 @@ async def _insert(connection: Connection, *, sale: str, bucket: int, wins: Seque
     """Insert what can be inserted. Returns how many rows are new."""
     if not wins:
         return 0
-    columns = zip(*wins, strict=True)  # a win's fields stand in the order in which the query takes them
-    tag = await connection.execute(query("orders", "land"), sale, bucket, *map(list, columns))
+    columns = [*map(list, zip(*wins, strict=True))]  # a win's fields stand in the order in which the query takes them
+    try:
+        tag = await connection.execute(query("orders", "land"), sale, bucket, *columns)
+    except asyncpg.UniqueViolationError:
+        tag = await connection.execute(query("orders", "land_again"), sale, bucket, *columns)
     return int(tag.rpartition(" ")[2])
 
 

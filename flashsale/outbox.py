@@ -8,16 +8,21 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Final, NamedTuple, cast
 
 from redis.asyncio import Redis
 
-from flashsale import scripts
+from flashsale import limits, rights, scripts
 from flashsale.keys import Bucket
+from flashsale.sale import SLUG
 
 _HEAD: Final = 2  # the first two field-value pairs of an entry are the time and the item
 
-_ORDER: Final = re.compile("[0-9a-f]{32}")
+_ATTEMPTS: Final = re.compile(
+    rf"^([0-9a-f]{{32}}) [0-9a-f]{{16}} ({rights.FAN.pattern}) ([a-z0-9_-]{{1,16}}) ([a-z0-9_-]{{1,16}})$", re.MULTILINE
+)
+_TIME_MS_END: Final = 10**15  # far beyond any sale, and room for a payment window in Postgres's bigint
 
 
 class Win(NamedTuple):
@@ -67,27 +72,41 @@ def parse_entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
     """Read one entry. An entry that can't be read comes back with its fault, never as an exception."""
     orders = max(0, len(fields) - _HEAD)
     try:
-        pairs = iter(fields.items())
-        (at_name, at_ms), (item_name, item) = next(pairs), next(pairs)
-        if (at_name, item_name) != (b"at_ms", b"item"):
-            raise ValueError("it does not begin with at_ms and item")
-        wins = tuple([_win(attempt.decode(), int(unit), item.decode(), int(at_ms)) for attempt, unit in pairs])
+        wins = _wins(fields)
     except (StopIteration, ValueError) as fault:
         return Entry(entry_id.decode(), (), orders, _readable(fields), fault=f"{type(fault).__name__}: {fault}")
     return Entry(entry_id.decode(), wins, orders)
 
 
-def _win(attempt: str, unit: int, item: str, at_ms: int) -> Win:
-    order, _key, fan, channel, lane = attempt.split(" ")
-    if not _ORDER.fullmatch(order):
-        raise ValueError(f"{order!r} is not an order's id")
-    return Win(order, item, unit, fan, channel, lane, at_ms)
+def _wins(fields: dict[bytes, bytes]) -> tuple[Win, ...]:
+    """The wins of an entry, all read at once: a worker reads tens of thousands a second.
+
+    What can't be an attempt of ours is found out here: one of them would fail a whole insert. Raises ValueError.
+    """
+    names, values = iter(fields), iter(fields.values())
+    if (next(names), next(names)) != (b"at_ms", b"item"):
+        raise ValueError("it does not begin with at_ms and item")
+    at_ms, item = int(next(values)), next(values).decode()
+    if not 0 <= at_ms < _TIME_MS_END or not SLUG.fullmatch(item):
+        raise ValueError("the time or the item is malformed")
+    attempts, units = [*names], [*map(int, values)]
+    lines = b"\n".join(attempts).decode()
+    found = _ATTEMPTS.findall(lines)
+    if len(found) != len(attempts) or lines.count("\n") >= max(1, len(attempts)):
+        raise ValueError("an attempt is malformed")
+    if not found:
+        return ()
+    if min(units) < 1 or max(units) > limits.UNITS_PER_ITEM_MAX:
+        raise ValueError("a unit's number is out of range")
+    orders, fans, channels, lanes = zip(*found, strict=True)
+    rows = zip(orders, repeat(item), units, fans, channels, lanes, repeat(at_ms))
+    return tuple(map(Win._make, rows))
 
 
 def _readable(fields: dict[bytes, bytes]) -> str:
-    return " | ".join(
-        f"{name.decode(errors='replace')} {value.decode(errors='replace')}" for name, value in fields.items()
-    )
+    """The entry as text that Postgres can keep, which has no place for a zero byte."""
+    pairs = (f"{name.decode(errors='replace')} {value.decode(errors='replace')}" for name, value in fields.items())
+    return " | ".join(pairs).replace("\0", "\ufffd")
 
 
 def parse_lines(lines: bytes) -> list[BuyerLine]:

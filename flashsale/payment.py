@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -39,27 +40,21 @@ class Payment:
     state: State
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(strict=False, extra="ignore", frozen=True)
+class Event(BaseModel):
+    """What the provider says of a payment that succeeded."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
     payment: uuid.UUID
     order: uuid.UUID
     amount_minor: int
     currency: str
 
 
-class Event(BaseModel):
-    """What the provider says."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-    type: str
-    data: _Data
-
-
 async def ask(connection: Connection, *, order_id: uuid.UUID, fan: str, now_ms: int) -> Payment | None:
     """A pending payment for a confirmed order of this fan; asked again, the same. None when it can't be paid."""
     row = await connection.fetchrow(query("payments", "create_payment"), uuid.uuid4(), order_id, fan, now_ms)
     if row is None:
-        pending = await connection.fetchval(query("payments", "pending_payment"), order_id)
+        pending = await connection.fetchval(query("payments", "pending_payment"), order_id, now_ms)
         row = pending and await connection.fetchrow(query("payments", "payment"), pending)
         if not row or row["fan"] != fan:
             return None
@@ -72,19 +67,25 @@ async def find(connection: Connection, payment: uuid.UUID) -> Payment | None:
     return _payment(row, State(row["state"])) if row else None
 
 
-def read_event(webhook: Webhook, *, body: bytes, headers: dict[str, str]) -> Event:
+def read_event(webhook: Webhook, *, body: bytes, headers: dict[str, str]) -> Event | None:
     """The event in a signed webhook (Standard Webhooks, which also bounds its age to five minutes).
 
-    Raises ForgedError, or BadInputError for a signed one that can't be read.
+    None for an event of another type: the provider sends many. Raises ForgedError, or BadInputError for a signed one
+    that can't be read.
     """
     try:
-        webhook.verify(body, headers)
+        webhook.verify(body, headers, json_parse=False)
     except WebhookVerificationError as forged:
         raise ForgedError(str(forged)) from forged
     except Exception as broken:  # the library lets decoding faults of the headers through as they come
         raise ForgedError("the signature's headers can't be read") from broken
     try:
-        return Event.model_validate_json(body)
+        said = orjson.loads(body)
+        if not isinstance(said, dict):
+            raise BadInputError("the event is not a JSON object")
+        return Event.model_validate(said.get("data")) if said.get("type") == SUCCEEDED_EVENT else None
+    except orjson.JSONDecodeError as fault:
+        raise BadInputError(f"the event is not JSON: {fault}") from fault
     except ValidationError as fault:
         raise BadInputError(f"the event can't be read: {fault.errors()[0]['msg']}") from fault
 
@@ -95,18 +96,18 @@ async def settle(connection: Connection, event: Event) -> State | None:
     Raises BadInputError when the amount or the order is another than was asked for.
     """
     async with connection.transaction():
-        row = await connection.fetchrow(query("payments", "lock_payment"), event.data.payment)
+        row = await connection.fetchrow(query("payments", "lock_payment"), event.payment)
         if row is None:
             return None
         asked = _payment(row, State(row["state"]))
-        said = (str(event.data.order), event.data.amount_minor, event.data.currency)
+        said = (str(event.order), event.amount_minor, event.currency)
         if said != (asked.order, asked.amount_minor, asked.currency):
             raise BadInputError("the event's order, amount or currency is not what was asked for")
         if asked.state is not State.PENDING:
             return asked.state
-        paid = await connection.fetchval(query("payments", "pay_order"), event.data.order)
+        paid = await connection.fetchval(query("payments", "pay_order"), event.order)
         state = State.SUCCEEDED if paid else State.REFUND_DUE
-        await connection.execute(query("payments", "settle_payment"), event.data.payment, state)
+        await connection.execute(query("payments", "settle_payment"), event.payment, state)
         return state
 
 

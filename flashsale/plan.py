@@ -1,8 +1,8 @@
 """A plan: the TOML file in which ops write a sale down, and what it says once its times are worked out.
 
 Times are absolute (`2026-11-24T12:00:00+08:00`), local to the plan's zone (`2026-11-24T12:00:00`), a weekday
-("Tuesday 12:00": the next one), or relative: "+30s" for the opening counts from now, everything else from the
-opening ("-6d", "+2h"). A weekly plan gives its next occurrence by moving the local time seven days, so that noon
+("Tuesday 12:00": the next one), or relative ("-6d", "+2h"). The opening counts from now, everything else from the
+opening. A weekly plan gives its next occurrence by moving the local time seven days, so that noon
 stays noon across a change of the clocks.
 """
 
@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -33,10 +33,22 @@ _WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "sat
 _WEEKDAY_TIME: Final = re.compile(r"([A-Za-z]+) (\d{1,2}):(\d{2})")
 _RELATIVE: Final = re.compile(r"([+-])(\d{1,9})(ms|s|m|h|d)")
 _UNITS: Final = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_YEARS: Final = range(1970, 9999)  # a week later and in every zone, such a time can still be written down
 
-When = datetime | str
+
+def _moment_if_iso(value: datetime | str) -> datetime | str:
+    """A time written as text is the same time; JSON has no other way to write one."""
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            return value
+    return value
+
+
+When = Annotated[datetime | str, AfterValidator(_moment_if_iso)]
 Slug = Annotated[str, StringConstraints(pattern=rf"^{SLUG.pattern}$")]
-Words = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Channel = Annotated[str, StringConstraints(pattern=rf"^[a-z0-9_-]{{1,{limits.CHANNEL_LENGTH_MAX}}}$")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
@@ -44,7 +56,7 @@ Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as unknown:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as unknown:
         raise ValueError(f"{name!r} is not a time zone; write it like Asia/Shanghai") from unknown
     return name
 
@@ -142,19 +154,21 @@ def from_data(data: Mapping[str, Any]) -> Plan:
 def times(plan: Plan, *, now: datetime) -> Times:
     """Work the times out. Raises BadInputError when one can't be read or they stand in the wrong order."""
     zone = ZoneInfo(plan.time_zone)
-    opens = _moment("opens", plan.opens, zone=zone, base=now, now=now)
-    closes = _moment("closes", plan.closes, zone=zone, base=opens, now=now)
-    if not opens < closes:
+    opens = _moment("opens", plan.opens, zone=zone, base=now)
+    closes = _moment("closes", plan.closes, zone=zone, base=opens)
+    # Compared in ms: two times of one zone would be compared by the wall, which jumps when the clocks change.
+    opens_ms, closes_ms = to_ms(opens), to_ms(closes)
+    if not opens_ms < closes_ms:
         raise BadInputError(f"closes: {closes.isoformat()} is not after opens {opens.isoformat()}")
     if plan.reservation is None:
-        return Times(to_ms(opens), to_ms(closes), None, None)
-    reserve_opens = _moment("reservation.opens", plan.reservation.opens, zone=zone, base=opens, now=now)
-    reserve_closes = _moment("reservation.closes", plan.reservation.closes, zone=zone, base=opens, now=now)
-    if not reserve_opens < reserve_closes:
+        return Times(opens_ms, closes_ms, None, None)
+    reserve_opens_ms = to_ms(_moment("reservation.opens", plan.reservation.opens, zone=zone, base=opens))
+    reserve_closes_ms = to_ms(_moment("reservation.closes", plan.reservation.closes, zone=zone, base=opens))
+    if not reserve_opens_ms < reserve_closes_ms:
         raise BadInputError("reservation.closes: must be after reservation.opens")
-    if reserve_closes > closes:
+    if reserve_closes_ms > closes_ms:
         raise BadInputError("reservation.closes: must not be after closes")
-    return Times(to_ms(opens), to_ms(closes), to_ms(reserve_opens), to_ms(reserve_closes))
+    return Times(opens_ms, closes_ms, reserve_opens_ms, reserve_closes_ms)
 
 
 def occurrence(plan: Plan, *, now: datetime) -> Plan:
@@ -162,11 +176,11 @@ def occurrence(plan: Plan, *, now: datetime) -> Plan:
     if plan.repeat is None:
         return plan
     zone = ZoneInfo(plan.time_zone)
-    opens = _moment("opens", plan.opens, zone=zone, base=now, now=now).astimezone(zone)
+    opens = _moment("opens", plan.opens, zone=zone, base=now).astimezone(zone)
     first = opens
     while opens <= now:
         opens = datetime.combine(opens.date() + timedelta(days=7), opens.time(), tzinfo=zone)
-    moved = {name: _moved(value, opens - first) for name, value in _absolute_times(plan).items()}
+    moved = {name: _moved(name, value, opens - first, zone=zone) for name, value in _absolute_times(plan).items()}
     reservation = plan.reservation and plan.reservation.model_copy(
         update={key.partition(".")[2]: value for key, value in moved.items() if key.startswith("reservation.")}
     )
@@ -182,42 +196,58 @@ def _absolute_times(plan: Plan) -> dict[str, datetime]:
     return {name: value for name, value in found.items() if isinstance(value, datetime)}
 
 
-def _moved(moment: datetime, by: timedelta) -> datetime:
-    """So many whole days later on the wall clock, whatever the clocks did in between."""
-    return moment + timedelta(days=round(by / timedelta(days=1)))
+def _moved(name: str, moment: datetime, by: timedelta, *, zone: ZoneInfo) -> datetime:
+    """So many whole days later on the zone's wall clock, whatever the clocks did in between."""
+    try:
+        local = moment.astimezone(zone) if moment.tzinfo else moment
+        return local + timedelta(days=round(by / timedelta(days=1)))
+    except OverflowError as fault:
+        raise _far_away(name) from fault
 
 
-def _moment(name: str, value: When, *, zone: ZoneInfo, base: datetime, now: datetime) -> datetime:
-    """One time of the plan as an aware datetime."""
+def _moment(name: str, value: When, *, zone: ZoneInfo, base: datetime) -> datetime:
+    """One time of the plan as an aware datetime. Raises BadInputError that names it."""
+    try:
+        moment = _reckoned(name, value, zone=zone, base=base)
+        year = moment.astimezone(UTC).year
+    except OverflowError as fault:
+        raise _far_away(name) from fault
+    if year not in _YEARS:
+        raise _far_away(name)
+    return moment
+
+
+def _far_away(name: str) -> BadInputError:
+    return BadInputError(f"{name}: lies outside the years {_YEARS[0]} to {_YEARS[-1]}")
+
+
+def _reckoned(name: str, value: When, *, zone: ZoneInfo, base: datetime) -> datetime:
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=zone)
     if relative := _RELATIVE.fullmatch(value):
         sign, number, unit = relative.groups()
-        step = timedelta(**{_UNITS[unit]: int(number)})
-        return base + step if sign == "+" else base - step
+        step = timedelta(**{_UNITS[unit]: int(number if sign == "+" else f"-{number}")})
+        # A day is a day on the wall; an hour is an hour even in the night when the clocks change.
+        return base.astimezone(zone) + step if unit == "d" else base.astimezone(UTC) + step
     if (weekly := _WEEKDAY_TIME.fullmatch(value)) and weekly[1].lower() in _WEEKDAYS:
-        return _next_weekday(_WEEKDAYS.index(weekly[1].lower()), int(weekly[2]), int(weekly[3]), zone=zone, now=now)
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        moment = None
-    if moment:
-        return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        return _next_weekday(
+            _WEEKDAYS.index(weekly[1].lower()), int(weekly[2]), int(weekly[3]), zone=zone, after=base, name=name
+        )
     raise BadInputError(
         f"{name}: {value!r} is not a time; write 2026-11-24T12:00:00+08:00, "
         '"Tuesday 12:00", or relative to the opening like "-6d" or "+2h"'
     )
 
 
-def _next_weekday(weekday: int, hour: int, minute: int, *, zone: ZoneInfo, now: datetime) -> datetime:
+def _next_weekday(weekday: int, hour: int, minute: int, *, zone: ZoneInfo, after: datetime, name: str) -> datetime:
     try:
         wall = time(hour, minute)
     except ValueError as fault:
-        raise BadInputError(f"opens: {hour}:{minute:02} is not a time of day") from fault
-    today = now.astimezone(zone).date()
+        raise BadInputError(f"{name}: {hour}:{minute:02} is not a time of day") from fault
+    today = after.astimezone(zone).date()
     day = today + timedelta(days=(weekday - today.weekday()) % 7)
     moment = datetime.combine(day, wall, tzinfo=zone)
-    return moment if moment > now else datetime.combine(day + timedelta(days=7), wall, tzinfo=zone)
+    return moment if moment > after else datetime.combine(day + timedelta(days=7), wall, tzinfo=zone)
 
 
 def _words(fault: Any) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError
 from uuid_utils import uuid7
 
 from flashsale import scripts
@@ -75,8 +75,8 @@ class Lane:
     async def _decide(self, lines: Sequence[str]) -> list[Decided]:
         try:
             reply = await self._script(self._commands, self._item, *lines)
-        except ResponseError:
-            # Refused whole, out of memory for instance: nothing was written.
+        except OutOfMemoryError:
+            # Refused whole: nothing was written.
             return [Decided(0, Outcome.WAIT, 0)] * len(lines)
         except (RedisError, OSError, TimeoutError):
             return [Decided(0, Outcome.UNKNOWN, 0)] * len(lines)

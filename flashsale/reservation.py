@@ -3,7 +3,7 @@
 Fifteen million fans must fit: a fan is kept as one integer of eight bytes in a small integer set. The integer is a
 keyed hash of the fan below 9 * 10^16, followed by two decimal digits for the channel they came through, so that
 "who was it, and through whom" costs one member. Two fans share a hash with a chance of about n^2 / 1.8 * 10^17 over
-all pairs, 6 in 10,000 for fifteen million; then the count is one too low, and nobody is refused: the right is signed
+all pairs, 13 in 10,000 for fifteen million; then the count is one too low, and nobody is refused: the right is signed
 for the fan, not for the hash.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from flashsale import limits, scripts
 from flashsale.coalesce import Coalescer, CrowdedError
@@ -85,7 +85,7 @@ class Reservations:
         lane = self._lanes.get(bucket) or self._open_lane(bucket, slices=slices, channels=channels)
         try:
             return await lane.submit(request)
-        except (CrowdedError, ResponseError):
+        except (CrowdedError, OutOfMemoryError):
             return Answer(Outcome.WAIT, request.channel_number)
         except (RedisError, OSError, TimeoutError):
             return Answer(Outcome.UNKNOWN, request.channel_number)

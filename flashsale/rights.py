@@ -21,7 +21,7 @@ LANE_PUBLIC: Final = "public"
 
 _MAC_BYTES: Final = 16
 _PERSON: Final = b"flashsale-right"
-_FAN: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.:@|+=-]{{0,{limits.FAN_LENGTH_MAX - 1}}}")
+FAN: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.:@|+=-]{{0,{limits.FAN_LENGTH_MAX - 1}}}")
 _KEY_ID: Final = re.compile(r"[a-z0-9]{1,8}")
 
 
@@ -56,7 +56,7 @@ class Right(NamedTuple):
 
 def is_fan(name: str) -> bool:
     """Whether this can be a fan's id: 1 to 64 of letters, digits and _.:@|+=- and a letter or digit first."""
-    return _FAN.fullmatch(name) is not None
+    return FAN.fullmatch(name) is not None
 
 
 class RightKeys:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import cast
 
 from redis.asyncio import Redis
 
@@ -13,15 +13,12 @@ from flashsale.outcomes import Effect
 from flashsale.reservation import slices_for
 from flashsale.sale import Sale, State
 
-_RETURN: Final = "{order} {unit} {fan}"
-
 
 @dataclass(frozen=True, slots=True)
 class Returned:
     """A unit coming back: the order that had it, and whose it was. order: 32 hex digits."""
 
     order: str
-    unit: int
     fan: str
 
 
@@ -79,8 +76,7 @@ async def apply_load(redis: Redis, sale: str, load: StockLoad) -> Effect:
 async def give_back(redis: Redis, *, bucket: Bucket, item: str, returned: Sequence[Returned]) -> list[Effect]:
     """Put units back among the free ones. Safe to repeat; each comes back once. One effect for each, in order."""
     script = scripts.load("give_back").at([bucket.counts_key, bucket.buyers_key, bucket.free_key(item)])
-    lines = [_RETURN.format(order=one.order, unit=one.unit, fan=one.fan) for one in returned]
-    return [Effect(code) for code in await script(redis, item, *lines)]
+    return [Effect(code) for code in await script(redis, item, *(f"{one.order} {one.fan}" for one in returned))]
 
 
 async def facts(redis: Redis, buckets: Sequence[Bucket]) -> list[BucketFacts]:
@@ -122,8 +118,10 @@ def _facts(time: tuple[int, int], plan: dict[bytes, bytes], counts: dict[bytes, 
 
 async def free_ranges(redis: Redis, bucket: Bucket, item: str) -> list[tuple[int, int]]:
     """The free units of an item in a bucket, as ranges with both ends, in the order in which they will be sold."""
-    ranges = []
-    for text in cast("list[bytes]", await redis.lrange(bucket.free_key(item), 0, -1)):
-        first, _, last = text.decode().partition("-")
-        ranges.append((int(first), int(last)))
-    return ranges
+    return [parse_range(text) for text in cast("list[bytes]", await redis.lrange(bucket.free_key(item), 0, -1))]
+
+
+def parse_range(text: bytes) -> tuple[int, int]:
+    """A range "lo-hi" of units, with both ends."""
+    first, _, last = text.partition(b"-")
+    return int(first), int(last)

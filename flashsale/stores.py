@@ -25,6 +25,12 @@ from flashsale.queries import Pool, check_schema
 REDIS_VERSION_MIN: Final = (7, 0)
 POSTGRES_VERSION_MIN: Final = 15
 
+# What a store raises when it is away or goes away; asyncpg has its own words for a connection that ends in mid-talk.
+POSTGRES_TROUBLE: Final = (
+    asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError,
+)  # fmt: skip
+TROUBLE: Final = (RedisError, *POSTGRES_TROUBLE)
+
 
 @dataclass(frozen=True, slots=True)
 class Stores:
@@ -74,13 +80,16 @@ async def opened(
 
 async def open_redis(url: str) -> Redis:
     """A client of a server that answers and is new enough. One retry on a broken connection: scripts repeat safely."""
-    client: Redis = Redis.from_url(
-        url,
-        socket_timeout=limits.CALL_TIMEOUT_S,
-        socket_connect_timeout=limits.CALL_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 1),
-        retry_on_error=[ConnectionError],
-    )
+    try:
+        client: Redis = Redis.from_url(
+            url,
+            socket_timeout=limits.CALL_TIMEOUT_S,
+            socket_connect_timeout=limits.CALL_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 1),
+            retry_on_error=[ConnectionError],
+        )
+    except ValueError as fault:
+        raise SurroundingsError(f"FLASHSALE_REDIS_URL can't be read: {fault}") from fault
     try:
         facts = await client.info("server")
     except (RedisError, OSError) as trouble:
@@ -102,6 +111,8 @@ async def open_postgres(dsn: str, *, connections: int) -> Pool:
         pool = await asyncpg.create_pool(
             dsn, min_size=1, max_size=connections, init=_prepare, timeout=10, command_timeout=60
         )
+    except ValueError as fault:
+        raise SurroundingsError(f"FLASHSALE_POSTGRES_DSN can't be read: {fault}") from fault
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, socket.gaierror) as trouble:
         raise SurroundingsError(
             f"Postgres does not answer ({trouble}). Start it, or set FLASHSALE_POSTGRES_DSN; "

@@ -9,7 +9,6 @@ import heapq
 import os
 import random
 import sys
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ import jwt
 import orjson
 import uvloop
 
+from flashsale.clock import now_s
 from flashsale.outcomes import Outcome
 from loadtest.records import OTHER, Answers, Seen
 from loadtest.wire import Wire, connect
@@ -191,7 +191,7 @@ class Crowd:
         """One connection: takes the next press that is due, until nobody is left."""
         wire = await connect(self._job.host, self._job.port)
         while self._due or self._busy:
-            wait_s = self._due[0].at - time.time() if self._due else AGAIN_S / 20
+            wait_s = self._due[0].at - now_s() if self._due else AGAIN_S / 20
             if wait_s > 0:
                 await asyncio.sleep(min(wait_s, 0.2))
                 continue
@@ -220,7 +220,7 @@ class Crowd:
 
     def _after_press(self, fan: Fan, status: int, reply: bytes) -> None:
         """What a fan does with an answer: keep the win, ask again, press again, or go."""
-        now = time.time()
+        now = now_s()
         data = orjson.loads(reply) if reply else {}
         outcome = Outcome[data["outcome"]] if "outcome" in data else None
         if status == 0 or outcome in (Outcome.UNKNOWN, Outcome.WAIT, Outcome.PAUSED, Outcome.UNAVAILABLE):
@@ -271,7 +271,7 @@ class Crowd:
 
     async def _ask(self, wire: Wire, request: bytes, answers: Answers | None, fan: Fan) -> tuple[Wire, int, bytes]:
         """Send one request; status 0 when the connection broke, then with a new connection."""
-        sent = time.time()
+        sent = now_s()
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
                 if not wire.usable:
@@ -282,7 +282,7 @@ class Crowd:
             wire.close()
             return wire, 0, b""
         if answers is not None:
-            answers.add(_code(reply), fan.item, sent, time.time())
+            answers.add(_code(reply), fan.item, sent, now_s())
         return wire, status, reply
 
     def _token(self, fan: Fan) -> str:

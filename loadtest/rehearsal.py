@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from flashsale import audit, config, queries, stock, stores
-from flashsale.cli.show import audit_data
 from flashsale.config import Settings
 from flashsale.embedded import Addresses, erase
 from flashsale.errors import FlashsaleError
@@ -170,7 +169,7 @@ async def _conclude(
         "machine": {"cores": os.cpu_count(), "system": platform.platform(), "processor": platform.machine()},
         **result,
         "faults": [],
-        "audit": {"balanced": audited.balanced, "items": audit_data(audited)["items"]},
+        "audit": {"balanced": audited.balanced, "items": audit.as_data(audited)["items"]},
         "verdict": "fail" if reasons else "pass",
         "reasons": reasons,
     }

@@ -6,9 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import asyncpg
 import httpx
-from redis.exceptions import RedisError
 from standardwebhooks import Webhook
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -37,7 +35,6 @@ _log = logging.getLogger(__name__)
 _BASE = "/api/v1"
 _POSTGRES_CONNECTIONS = 10
 _GC_YOUNG_MAX = 50_000
-_STORE_TROUBLE = (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Api:
@@ -210,7 +207,7 @@ def _application(routes: list[BaseRoute]) -> Starlette:
         exception_handlers={
             RefusedError: refused,
             HTTPException: by_framework,
-            **dict.fromkeys(_STORE_TROUBLE, store_away),
+            **dict.fromkeys(stores.TROUBLE, store_away),
             Exception: broken,
         },
     )

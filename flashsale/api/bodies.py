@@ -26,6 +26,19 @@ def body_fault(headers: Mapping[bytes, bytes]) -> Reply | None:
     return None if content_type == b"application/json" else replies.NOT_JSON
 
 
+async def pass_over_body(receive: Receive, headers: Mapping[bytes, bytes]) -> None:
+    """Read a body that nobody needs, so that it is held to the same limit as one that somebody does.
+
+    Raises RefusedError.
+    """
+    if has_body(headers):
+        fault = body_fault(headers)
+        if fault is not None:
+            raise RefusedError(fault)
+        if await read_body(receive) is None:
+            raise RefusedError(replies.TOO_LARGE)
+
+
 async def read_body(receive: Receive) -> bytes | None:
     """The whole body, or None as soon as it is longer than the limit or the client is gone."""
     body = b""

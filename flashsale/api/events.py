@@ -9,12 +9,12 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-import asyncpg
 from prometheus_client import Gauge
 
 from flashsale import limits, order
 from flashsale.order import Order
 from flashsale.queries import Pool
+from flashsale.stores import POSTGRES_TROUBLE
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Watchers:
             if self._queues:
                 try:
                     await self._look()
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as trouble:
+                except POSTGRES_TROUBLE as trouble:
                     _log.warning("watchers.trouble trouble=%s: %s", type(trouble).__name__, trouble)
             await asyncio.sleep(limits.WATCH_POLL_S)
 

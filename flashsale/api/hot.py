@@ -12,7 +12,7 @@ from typing import Final
 
 from flashsale import clock, limits
 from flashsale.api import replies
-from flashsale.api.bodies import body_fault
+from flashsale.api.bodies import pass_over_body
 from flashsale.api.entrance import Entrance
 from flashsale.api.picture import Pictures, SalePicture, Target
 from flashsale.api.replies import PREFIX, Receive, RefusedError, Reply, Scope, Send, refusal
@@ -60,7 +60,7 @@ class Hot:
         try:
             target = self._pictures.targets.get(scope["path"])
             if target is not None and scope["method"] == "POST":
-                reply: Reply | None = await self._purchase(scope, target)
+                reply: Reply | None = await self._purchase(scope, receive, target)
             else:
                 reply = await self._answer(scope, receive)
         except RefusedError as refused:
@@ -74,7 +74,7 @@ class Hot:
         await send(reply.body)
         return None
 
-    async def _purchase(self, scope: Scope, target: Target) -> Reply:
+    async def _purchase(self, scope: Scope, receive: Receive, target: Target) -> Reply:
         """One press of buy. Raises RefusedError for what is malformed."""
         # A retry may be of a win whose reply was lost, so it always asks the bucket.
         if target.early is not None and scope["query_string"] != _RETRY:
@@ -82,9 +82,8 @@ class Hot:
             return target.early
         started = time.perf_counter()
         headers = dict(scope["headers"])
-        fault = body_fault(headers)
-        if fault is not None:
-            return fault
+        if b"content-length" in headers or b"transfer-encoding" in headers:
+            await pass_over_body(receive, headers)
         key = headers.get(b"idempotency-key", b"")
         if not _KEY.fullmatch(key):
             return replies.BAD_KEY
@@ -106,7 +105,7 @@ class Hot:
         if not authorization.startswith(_RIGHT_SCHEME):
             return await self._entrance.by_identity(picture, authorization)
         text = authorization[len(_RIGHT_SCHEME) :].decode("latin-1")
-        checked = self._right_keys.check(text, sale=picture.sale.sale, now_s=time.time())
+        checked = self._right_keys.check(text, sale=picture.sale.sale, now_s=clock.now_s())
         if isinstance(checked, Fault):
             self._metrics.refused_early.counts[Outcome.NO_RIGHT] += 1
             raise RefusedError(_RIGHT_FAULTS[checked])
@@ -129,6 +128,10 @@ class Hot:
                 return _unless_same(scope, self._pictures.listing, self._pictures.listing_etag)
             case "GET", ["time"]:
                 return replies.success(200, {"now_ms": clock.now_ms(), "sandbox": self._sandbox})
+            case _, ["time"] | ["sales"] | ["sales", _]:
+                raise RefusedError(replies.not_allowed("GET"))
+            case _, ["sales", _, "reservation"] | ["sales", _, "items", _, "purchase"]:
+                raise RefusedError(replies.not_allowed("POST"))
             case _:
                 return None
 

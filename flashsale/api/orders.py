@@ -10,6 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from flashsale import clock, order, payment
 from flashsale.api import replies
+from flashsale.api.bodies import pass_over_body
 from flashsale.api.events import TooManyWatchersError, Watchers
 from flashsale.api.picture import Pictures
 from flashsale.api.replies import RefusedError, problem
@@ -69,6 +70,7 @@ class Orders:
 
     async def pay(self, request: Request) -> Response:
         """POST orders/{order}/payment: a payment to settle with the provider; asked again, the same."""
+        await pass_over_body(request.receive, dict(request.scope["headers"]))
         own = await self._own(request)
         if own.state is order.State.ACCEPTED:
             raise RefusedError(
@@ -89,6 +91,7 @@ class Orders:
 
     async def cancel(self, request: Request) -> Response:
         """POST orders/{order}/cancellation: end a confirmed, unpaid order; its unit goes back on sale."""
+        await pass_over_body(request.receive, dict(request.scope["headers"]))
         own = await self._own(request)
         if own.state is order.State.ACCEPTED:
             raise RefusedError(

@@ -9,7 +9,6 @@ from hashlib import blake2b
 from importlib.resources import files
 from typing import Final
 
-import asyncpg
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import RedisError
 from starlette.requests import Request
@@ -19,7 +18,7 @@ from flashsale.api import openapi, replies
 from flashsale.api.picture import Pictures
 from flashsale.api.replies import RefusedError, problem
 from flashsale.metrics import ApiMetrics
-from flashsale.stores import Stores
+from flashsale.stores import POSTGRES_TROUBLE, Stores
 
 _READY_TIMEOUT_S: Final = 2.0
 _SECURITY: Final = {
@@ -115,7 +114,7 @@ class Machines:
         try:
             async with asyncio.timeout(_READY_TIMEOUT_S), self._stores.postgres.acquire() as connection:
                 return bool(await connection.fetchval("select true"))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        except POSTGRES_TROUBLE:
             return False
 
 

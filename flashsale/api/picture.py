@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
-import asyncpg
 import orjson
-from redis.exceptions import RedisError
 
-from flashsale import ledger, limits, stock
+from flashsale import ledger, limits, stock, stores
 from flashsale.api.replies import PREFIX, SHARED, Reply, refusal, reply
 from flashsale.errors import FlashsaleError
 from flashsale.outcomes import Outcome
@@ -28,7 +26,8 @@ _log = logging.getLogger(__name__)
 _STALE_S: Final = 1.0
 _LOW_SHARE: Final = 0.1
 _ASK_AGAIN_FAR_S: Final = 30
-_TROUBLE = (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, FlashsaleError)
+_RIGHT_GRACE_S: Final = 86_400
+_TROUBLE = (*stores.TROUBLE, FlashsaleError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ class Pictures:
     targets: every purchase path there is.
     """
 
-    def __init__(self, stores: Stores) -> None:
-        self._stores = stores
+    def __init__(self, opened: Stores) -> None:
+        self._stores = opened
         self._sales: list[Sale] = []
         self._sales_read = 0.0
         self._by_name: dict[str, SalePicture] = {}
@@ -104,7 +103,7 @@ class Pictures:
                 async with self._stores.postgres.acquire(timeout=2) as connection:
                     self._sales = await ledger.every(connection, drafts=False)
                 self._sales_read = started
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as trouble:
+            except stores.POSTGRES_TROUBLE as trouble:
                 _log.warning("picture.plans_stale trouble=%s: %s", type(trouble).__name__, trouble)
         buckets = [bucket for sale in self._sales for bucket in sale.all_buckets]
         facts = iter(await stock.facts(self._stores.redis, buckets) if buckets else ())
@@ -243,5 +242,8 @@ def _shown(data: list[dict[str, Any]]) -> tuple[Reply, bytes]:
 
 
 def right_expires_s(sale: Sale) -> int:
-    """When a right for this sale runs out, in seconds since 1970 UTC: with the sale."""
-    return sale.closes_ms // 1000
+    """When a right for this sale runs out, in seconds since 1970 UTC: a day after the sale.
+
+    The script alone says when the sale is over; a fan whose last reply was lost must still be able to ask.
+    """
+    return sale.closes_ms // 1000 + _RIGHT_GRACE_S

@@ -124,6 +124,13 @@ def unauthorized(detail: str) -> Reply:
     return made
 
 
+def not_allowed(allow: str) -> Reply:
+    """405 with the method that fits."""
+    made = problem(405, "method-not-allowed", "Method Not Allowed")
+    made.start["headers"].append((b"allow", allow.encode()))
+    return made
+
+
 def bad_input(detail: str) -> Reply:
     """400 with what is wrong."""
     return problem(400, "bad-input", "This could not be read", detail=detail)

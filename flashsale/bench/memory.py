@@ -34,9 +34,9 @@ async def run(ground: Ground, *, rounds: int, on_progress: Callable[[str], None]
         ours.append((between - before) / number)
         plain.append((await _used_bytes(ground) - between) / number)
     conditions = {"fans": number, "id_length": FAN_LENGTH, "slices": stock.slices_of(sale), "list": "full"}
-    return [
-        Metric("memory", "reservation", median(ours), "bytes", "plain SET of ids", median(plain), rounds, conditions)
-    ]
+    ratio = median(one / other for one, other in zip(ours, plain, strict=True))
+    figures = (median(ours), "bytes", "plain SET of ids", median(plain), ratio)
+    return [Metric("memory", "reservation", *figures, rounds, conditions)]
 
 
 async def _reserve(ground: Ground, sale: Sale, names: Sequence[str]) -> None:

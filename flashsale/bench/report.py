@@ -7,13 +7,14 @@ says nothing.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, Final
 
 import orjson
 from rich.console import Console
 from rich.table import Table
 
-from flashsale.bench.rounds import Run, median_cpu_us, median_rate, ratios
+from flashsale.bench.rounds import Run, cpu_ratios, median_cpu_us, median_rate, ratios
 
 # The suites and metrics that have a target, with its words. "≤" where less is better.
 TARGETS: Final[Mapping[str, str]] = {
@@ -27,14 +28,17 @@ TARGETS: Final[Mapping[str, str]] = {
     "writer.landed": "≥ 0.8",
     "memory.reservation": "≤ 10 bytes",
 }
+BUSY_MIN: Final = 0.8
 _DIGITS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One figure with the reference that was measured beside it. rounds: how many each of the two had.
+    """One figure with the reference that was measured beside it. value, reference_value: medians of the rounds.
 
-    conditions: how it was measured, in plain JSON values.
+    ratio: the median of the rounds' own ratios, not the ratio of the medians: the two of one round met the same
+    machine, so that a slow minute, which hits whole rounds, moves it least.
+    rounds: how many each of the two had. conditions: how it was measured, in plain JSON values.
     """
 
     suite: str
@@ -43,6 +47,7 @@ class Metric:
     unit: str
     reference_name: str
     reference_value: float
+    ratio: float
     rounds: int
     conditions: Mapping[str, Any] = field(default_factory=dict)
 
@@ -50,11 +55,6 @@ class Metric:
     def full_name(self) -> str:
         """suite.metric"""
         return f"{self.suite}.{self.name}"
-
-    @property
-    def ratio(self) -> float:
-        """The value over the reference's."""
-        return self.value / self.reference_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +96,13 @@ def compared(
     """The metric of two contenders' rates, and `<name>_cpu` of their CPU where the system tells it."""
     by_round = ratios(ours, reference)
     said = {**conditions, "ratio_by_round": [round(ratio, _DIGITS) for ratio in by_round]}
-    rate = Metric(suite, name, median_rate(ours), unit, reference_name, median_rate(reference), len(ours), said)
-    cpu, reference_cpu = median_cpu_us(ours), median_cpu_us(reference)
-    if cpu is None or reference_cpu is None:
+    rates = (median_rate(ours), unit, reference_name, median_rate(reference), median(by_round))
+    rate = Metric(suite, name, *rates, len(ours), said)
+    cpu, reference_cpu, cpu_by_round = median_cpu_us(ours), median_cpu_us(reference), cpu_ratios(ours, reference)
+    if cpu is None or reference_cpu is None or not cpu_by_round:
         return [rate]
-    cpu_unit = f"µs of CPU per {unit.removesuffix('s/s')}"
-    return [
-        rate,
-        Metric(suite, f"{name}_cpu", cpu, cpu_unit, reference_name, reference_cpu, len(ours), conditions),
-    ]
+    cpus = (cpu, f"µs of CPU per {unit.removesuffix('s/s')}", reference_name, reference_cpu, median(cpu_by_round))
+    return [rate, Metric(suite, f"{name}_cpu", *cpus, len(ours), conditions)]
 
 
 def print_table(report: Report, console: Console) -> None:
@@ -133,11 +131,23 @@ def print_table(report: Report, console: Console) -> None:
         console.print(f"{name}: {words}", highlight=False)
     for suite, conditions in _by_suite(report).items():
         console.print(f"{suite}: {conditions}", highlight=False)
+    if held_back := [metric.full_name for metric in report.metrics if _held_back(metric)]:
+        console.print(
+            f"Held back by the generator or by others on this machine: {', '.join(held_back)}. "
+            "Their CPU figures say more than their rates.",
+            highlight=False,
+        )
 
 
 def shown(value: float) -> str:
     """A number as people read it: whole above a hundred, else with two digits behind the point."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}"
+
+
+def _held_back(metric: Metric) -> bool:
+    """Whether one of the two had so little of its core that its rate says more about the machine than about it."""
+    shares = metric.conditions.get("busy", {}).values()
+    return any(share is not None and share < BUSY_MIN for share in shares)
 
 
 def _by_suite(report: Report) -> dict[str, str]:

@@ -79,6 +79,12 @@ def ratios(ours: Sequence[Run], reference: Sequence[Run]) -> list[float]:
     return [one.rate / other.rate for one, other in zip(ours, reference, strict=True)]
 
 
+def cpu_ratios(ours: Sequence[Run], reference: Sequence[Run]) -> list[float]:
+    """The same of CPU per operation; empty where the system doesn't tell."""
+    pairs = [(one.cpu_us, other.cpu_us) for one, other in zip(ours, reference, strict=True)]
+    return [one / other for one, other in pairs if one is not None and other]
+
+
 def busy(runs: Sequence[Run]) -> float | None:
     """The median share of a core that the work took. Well below 1 means that something else held it back: the
     generator, or others on the machine; then the CPU figures say more than the rates."""

@@ -6,7 +6,8 @@ Postgres keeps its default fsync on both sides.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from importlib.resources import files
 from typing import Any, Final
 
@@ -29,12 +30,12 @@ _BARE: Final = "bare INSERT … SELECT unnest"
 
 
 class Landings:
-    """Makes ready and does the work of both contenders, on one connection whose server process is known."""
+    """Makes ready and does the work of both contenders, on connections whose server processes are known."""
 
-    def __init__(self, ground: Ground, postgres: Pool, *, backend_pid: int, orders: int) -> None:
+    def __init__(self, ground: Ground, postgres: Pool, *, backend_pids: Sequence[int], orders: int) -> None:
         self._ground = ground
         self._postgres = postgres
-        self._pids = (os.getpid(), backend_pid)
+        self._pids = (os.getpid(), *backend_pids)
         self._lines = attempts(orders)
         self._sales = 0
 
@@ -101,11 +102,9 @@ async def run(ground: Ground, *, rounds: int, on_progress: Callable[[str], None]
     pin(ground.valkey_pid, cores.measured)
     pin(ground.postgres_pid, cores.loading)
     # Opened after pinning: Postgres makes the process of a connection from its first one, and it inherits the core.
-    postgres = await open_postgres(ground.addresses.postgres_dsn, connections=1)
+    postgres = await open_postgres(ground.addresses.postgres_dsn, connections=limits.LANDINGS_IN_FLIGHT_MAX)
     try:
-        async with postgres.acquire() as connection:
-            backend_pid = connection.get_server_pid()
-        landings = Landings(ground, postgres, backend_pid=backend_pid, orders=orders)
+        landings = Landings(ground, postgres, backend_pids=await _backends(postgres), orders=orders)
         contenders = [Contender(_LANDED, landings.landed), Contender(_BARE, landings.bare)]
         with pinned_here(cores.measured):
             runs = await interleaved(
@@ -117,6 +116,20 @@ async def run(ground: Ground, *, rounds: int, on_progress: Callable[[str], None]
         "writer", "landed", ours=runs[_LANDED], reference=runs[_BARE], reference_name=_BARE, unit="orders/s",
         conditions=_conditions(orders, pinned=cores.pinned),
     )  # fmt: skip
+
+
+async def _backends(postgres: Pool) -> list[int]:
+    """The server processes of the pool's connections, all of them opened now."""
+    async with AsyncExitStack() as held:
+        connections = [await held.enter_async_context(postgres.acquire()) for _ in range(postgres.get_max_size())]
+        return [connection.get_server_pid() for connection in connections]
+
+
+async def _backend_pids(postgres: Pool) -> list[int]:
+    """Open every connection of the pool; the processes that serve them."""
+    async with AsyncExitStack() as held:
+        connections = [await held.enter_async_context(postgres.acquire()) for _ in range(limits.LANDINGS_IN_FLIGHT_MAX)]
+        return [connection.get_server_pid() for connection in connections]
 
 
 async def _columns(ground: Ground, bucket: Bucket) -> list[tuple[list[Any], ...]]:
@@ -139,9 +152,9 @@ def _conditions(orders: int, *, pinned: bool) -> dict[str, Any]:
     return {
         "orders": orders,
         "rows_per_transaction": limits.OUTBOX_ENTRIES_PER_READ * BATCH,
-        "connections": 1,
+        "connections": f"{limits.LANDINGS_IN_FLIGHT_MAX} for the worker, 1 for the reference",
         "loop": "closed",
         "cores": "worker and Valkey on one, Postgres on another" if pinned else f"not pinned, {os.cpu_count()} there",
-        "cpu": "the worker's and its Postgres process's",
+        "cpu": "the worker's and its Postgres processes'",
         "seed": SEED,
     }

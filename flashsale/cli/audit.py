@@ -26,7 +26,7 @@ def audit(
 
     audited = run(work())
     if json:
-        show.json(show.audit_data(audited))
+        show.json(auditing.as_data(audited))
     else:
         show.audit_table(audited)
     raise typer.Exit(0 if audited.balanced else 1)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from flashsale import clock, ledger, plan, stock
 from flashsale.cli import results as results_verb
@@ -92,7 +93,7 @@ def show_(sale: Name, json: Json = False) -> None:
 
 
 def _show(sale: Sale, facts: list[stock.BucketFacts], log: list[ledger.LogLine]) -> None:
-    show.text(f"[bold]{sale.sale}[/bold]  {sale.title.en} / {sale.title.zh}")
+    show.text(f"[bold]{sale.sale}[/bold]  {escape(sale.title.en)} / {escape(sale.title.zh)}")
     show.text(
         f"state {sale.state_at(clock.now_ms())}, "
         f"opens {show.moment(sale.opens_ms)}, closes {show.moment(sale.closes_ms)}"

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flashsale.audit import Audit
@@ -23,7 +24,7 @@ def json(data: Any) -> None:
 
 
 def text(words: str) -> None:
-    """A line for a person; markup as rich has it."""
+    """A line for a person; markup as rich has it, so escape() what came from elsewhere."""
     _console.print(words, highlight=False, soft_wrap=True)
 
 
@@ -34,7 +35,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str |
         number = bool(rows) and all(isinstance(row[at], int) for row in rows)
         made.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+        made.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape(str(cell)) for cell in row))
     _console.print(made)
 
 
@@ -70,33 +71,6 @@ def sale_data(sale: Sale, *, now_ms: int) -> dict[str, Any]:
         "items": [
             {"item": item.item, "price_minor": item.price_minor, "loaded": item.loaded, "title_en": item.title.en}
             for item in sale.items
-        ],
-    }
-
-
-def audit_data(audited: Audit) -> dict[str, Any]:
-    """An audit for scripts, in the form that measure and rehearse share."""
-    return {
-        "sale": audited.sale,
-        "balanced": audited.balanced,
-        "set_aside": audited.set_aside,
-        "items": [
-            {
-                "item": item.item,
-                "pool": item.pool,
-                "loaded": item.loaded,
-                "free": item.free,
-                "moving": item.moving,
-                "outbox": item.outbox,
-                "live": item.live,
-                "returning": item.returning,
-                "difference": item.difference,
-                "missing_units": list(item.missing),
-                "doubled_units": list(item.doubled),
-                "beyond_units": list(item.beyond),
-                "counter_off": item.counter_off,
-            }
-            for item in audited.items
         ],
     }
 

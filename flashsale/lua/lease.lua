@@ -1,7 +1,7 @@
-#!lua
+#!lua flags=allow-oom
 -- lease: takes or renews the right to land one bucket. Two holders would do no harm (landing is repeatable), only
 -- double work; so the lease needs no fencing.
--- Safe to repeat: the holder renews.
+-- Safe to repeat: the holder renews. Allowed without memory: landing is what frees it.
 -- KEYS: lease
 -- ARGV: holder lease_ms
 -- RETURNS: held

@@ -34,11 +34,19 @@ local function listed_under(key, hash)
   return nil
 end
 
+-- All are read before the first is written, so that a malformed one is refused with nothing written.
+local hashes, wanted = {}, {}
+for i = 1, requests do
+  local hash, channel = string.match(ARGV[i + 1], '^(%d+) (%d+)$')
+  if not hash or tonumber(channel) >= channels or not KEYS[slice + i] then
+    return redis.error_reply('ERR malformed request ' .. i)
+  end
+  hashes[i], wanted[i] = hash, tonumber(channel)
+end
+
 local reply, added, added_by_channel = {}, 0, {}
 for i = 1, requests do
-  local key = KEYS[slice + i]
-  local hash, channel = string.match(ARGV[i + 1], '^(%d+) (%d+)$')
-  channel = tonumber(channel)
+  local key, hash, channel = KEYS[slice + i], hashes[i], wanted[i]
   local code, before = RESERVED, listed_under(key, hash)
   if before then channel = before
   elseif refusal then code = refusal

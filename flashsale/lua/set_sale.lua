@@ -1,7 +1,7 @@
-#!lua
+#!lua flags=allow-oom
 -- set_sale: writes what the scripts need of the plan into one bucket.
 -- Safe to repeat, in any order: only a higher version of the same generation changes anything, so a late or
--- repeated call can't bring an old state back.
+-- repeated call can't bring an old state back. Allowed without memory, so that a sale can be paused and closed.
 -- KEYS: sale
 -- ARGV: create generation version field_value...
 --   create: 1 when the bucket may be made by this call; else a bucket that is not there stays so

@@ -7,6 +7,10 @@
 -- RETURNS: trimmed
 local counts, outbox = KEYS[1], KEYS[2]
 
+for i = 2, #ARGV, 2 do
+  if not tonumber(ARGV[i]) then return redis.error_reply('ERR malformed number of orders') end
+end
+
 local trimmed = 0
 for i = 1, #ARGV, 2 do
   if redis.call('XDEL', outbox, ARGV[i]) == 1 then trimmed = trimmed + tonumber(ARGV[i + 1]) end

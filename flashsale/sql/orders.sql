@@ -1,8 +1,19 @@
 -- Orders: landing, looking up, ending, and the returns that ending writes.
 
 -- name: land
--- Safe to repeat. Orders that were there before, clash with a live order for the same unit, or name a unit beyond what
--- was loaded are passed over; known_orders tells which of them.
+-- For orders that are new, as nearly all are. A unit beyond what was loaded is passed over; anything that is there
+-- already is a unique violation, and nothing is inserted.
+insert into orders (order_id, sale, item, unit, fan, bucket, channel, lane, price_minor, currency, accepted_ms, pay_before_ms)
+select a.order_id, s.sale, i.item, a.unit, a.fan, $2, a.channel, a.lane, i.price_minor, s.currency, a.accepted_ms,
+       a.accepted_ms + s.pay_window_s * 1000::bigint
+from unnest($3::uuid[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[], $9::bigint[])
+     as a (order_id, item, unit, fan, channel, lane, accepted_ms)
+join sales s on s.sale = $1
+join items i on i.sale = s.sale and i.item = a.item and a.unit <= i.loaded;
+
+-- name: land_again
+-- Safe to repeat: also passes over orders that are there already or clash with a live order for the same unit;
+-- known_orders tells which. Costs Postgres a third more.
 insert into orders (order_id, sale, item, unit, fan, bucket, channel, lane, price_minor, currency, accepted_ms, pay_before_ms)
 select a.order_id, s.sale, i.item, a.unit, a.fan, $2, a.channel, a.lane, i.price_minor, s.currency, a.accepted_ms,
        a.accepted_ms + s.pay_window_s * 1000::bigint
@@ -66,6 +77,9 @@ select item, unit, order_id from orders where sale = $1 and state in ('confirmed
 
 -- name: returning_units
 select item, unit, order_id from returns where sale = $1 and given_back_at is null order by item, unit;
+
+-- name: ended_orders
+select item, order_id from orders where order_id = any($1::uuid[]) and state in ('expired', 'cancelled');
 
 -- name: set_aside_units
 select content from set_aside where sale = $1;

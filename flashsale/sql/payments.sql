@@ -1,7 +1,9 @@
 -- Payments: asked for by the fan, settled by the provider's signed webhook.
 
 -- name: pending_payment
-select payment from payments where order_id = $1 and state = 'pending';
+-- Only while the order can still be paid.
+select p.payment from payments p join orders o using (order_id)
+where p.order_id = $1 and p.state = 'pending' and o.state = 'confirmed' and o.pay_before_ms > $2;
 
 -- name: create_payment
 insert into payments (payment, order_id, amount_minor, currency)

@@ -12,7 +12,7 @@ from flashsale.operations import Operations
 from flashsale.outcomes import Effect
 from flashsale.queries import query
 from flashsale.sale import Sale, State
-from flashsale.stock import Returned
+from flashsale.stock import BucketFacts, Returned
 from flashsale.stores import Stores
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ async def give_back(stores: Stores, sale: Sale, metrics: WorkerMetrics) -> int:
         waiting = await connection.fetch(query("orders", "returns_waiting"), sale.sale, limits.RETURNS_PER_READ)
     given = 0
     for (bucket, item), rows in itertools.groupby(waiting, key=lambda row: (row["bucket"], row["item"])):
-        returned = [Returned(row["order_id"].hex, row["unit"], row["fan"]) for row in rows]
+        returned = [Returned(row["order_id"].hex, row["fan"]) for row in rows]
         for at in range(0, len(returned), limits.RETURNS_PER_CALL):
             part = returned[at : at + limits.RETURNS_PER_CALL]
             given += await _give_back(stores, Bucket(sale.sale, bucket), item, part, metrics)
@@ -57,17 +57,27 @@ async def _give_back(
     return len(done)
 
 
-async def keep_level(operations: Operations, sale: Sale) -> None:
-    """Write down what the clock decided, tell the buckets what Postgres decided, plan the next week."""
+async def keep_level(operations: Operations, sale: Sale, facts: Sequence[BucketFacts]) -> Sale:
+    """Write down what the clock decided, and tell the buckets what Postgres decided. facts: what the buckets said.
+
+    Returns the sale as it is then.
+    """
     current = await operations.note_clock(sale)
+    behind = any(one.loaded and one.version < current.version for one in facts)
+    if current.state is State.CLOSED and not behind:
+        return current
     effects = await operations.settle(current)
     odd = [effect for effect in effects if effect in (Effect.NOT_LOADED, Effect.OTHER_GENERATION)]
     if odd:
         _log.error("sale.bucket_lost sale=%s effect=%s", sale.sale, odd[0].name)
-    if current.state is State.CLOSED and sale.state is not State.CLOSED:
-        following = await operations.next_occurrence(sale.sale)
-        if following:
-            _log.info("sale.next_occurrence sale=%s next=%s", sale.sale, following.sale)
+    return current
+
+
+async def plan_next_week(operations: Operations, sale: Sale) -> None:
+    """Draft the next occurrence of a weekly sale that is over. Safe to repeat."""
+    following = await operations.next_occurrence(sale.sale)
+    if following:
+        _log.info("sale.next_occurrence sale=%s next=%s", sale.sale, following.sale)
 
 
 async def pause_between(stop: asyncio.Event, seconds: float) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from collections import deque
 
 from redis.asyncio import Redis
 
 from flashsale import limits, order, outbox, scripts
 from flashsale.keys import Bucket
 from flashsale.metrics import WorkerMetrics
+from flashsale.outbox import Entry
 from flashsale.queries import Pool
 
 _log = logging.getLogger(__name__)
@@ -24,35 +26,49 @@ class Lander:
         self._metrics = metrics
         self._lease = scripts.load("lease").at([bucket.lease_key])
         self._after = "0"
+        self._landings: deque[tuple[list[Entry], asyncio.Task[order.Landed]]] = deque()
 
     async def step(self) -> None:
         """Hold the lease and land what is there; wait a little when nothing is. Raises when a store is away."""
         if not await self._lease(self._redis, self._holder, limits.LEASE_MS):
-            self._after = "0"
+            await self._begin_again()
             await asyncio.sleep(limits.LEASE_MS / 1000 / 4)
             return
         if not await self.land():
             await outbox.wait(self._redis, self._bucket, after=self._after, block_ms=limits.OUTBOX_BLOCK_MS)
 
     async def land(self) -> int:
-        """Land one read's worth of orders. Returns how many were read."""
+        """Land one read's worth of orders, while the next is already under way. Returns how many were landed."""
         try:
-            entries = await outbox.read(
-                self._redis, self._bucket, after=self._after, count=limits.OUTBOX_ENTRIES_PER_READ
-            )
-            if not entries:
+            while len(self._landings) < limits.LANDINGS_IN_FLIGHT_MAX and (entries := await self._read()):
+                self._after = entries[-1].entry_id
+                self._landings.append((entries, asyncio.create_task(self._commit(entries))))
+            if not self._landings:
                 return 0
-            async with self._postgres.acquire() as connection:
-                landed = await order.land(
-                    connection, sale=self._bucket.sale, bucket=self._bucket.number, entries=entries
-                )
+            entries, landing = self._landings[0]
+            landed = await landing
             await outbox.trim(self._redis, self._bucket, entries)
         except BaseException:
-            self._after = "0"  # whatever was not trimmed is read again
+            await self._begin_again()
             raise
-        self._after = entries[-1].entry_id
+        self._landings.popleft()
         self._count(landed)
         return sum(entry.orders for entry in entries)
+
+    async def _read(self) -> list[Entry]:
+        return await outbox.read(self._redis, self._bucket, after=self._after, count=limits.OUTBOX_ENTRIES_PER_READ)
+
+    async def _commit(self, entries: list[Entry]) -> order.Landed:
+        async with self._postgres.acquire() as connection:
+            return await order.land(connection, sale=self._bucket.sale, bucket=self._bucket.number, entries=entries)
+
+    async def _begin_again(self) -> None:
+        """Whatever was not trimmed is read again, once what is under way has ended."""
+        landings = [landing for _, landing in self._landings]
+        self._after, self._landings = "0", deque()
+        for landing in landings:
+            landing.cancel()
+        await asyncio.gather(*landings, return_exceptions=True)
 
     def _count(self, landed: order.Landed) -> None:
         self._metrics.landed.inc(landed.new)

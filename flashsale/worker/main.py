@@ -9,9 +9,6 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 
-import asyncpg
-from redis.exceptions import RedisError
-
 from flashsale import ledger, limits, stock, stores
 from flashsale.config import Settings
 from flashsale.errors import FlashsaleError
@@ -25,7 +22,7 @@ from flashsale.worker.land import Lander
 
 _log = logging.getLogger(__name__)
 _BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-_TROUBLE = (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, FlashsaleError)
+_TROUBLE = (*stores.TROUBLE, FlashsaleError)
 
 
 class Worker:
@@ -39,6 +36,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._landers: dict[Bucket, asyncio.Task[None]] = {}
         self._sales: list[Sale] = []
+        self._planned: set[str] = set()  # closed sales whose next week this process has seen to
 
     def stop(self) -> None:
         """End after the step that each loop is in."""
@@ -75,10 +73,13 @@ class Worker:
             sales = await ledger.every(connection, drafts=False)
         active = []
         for sale in sales:
-            outbox = sum(facts.outbox for facts in await stock.facts(self._stores.redis, sale.all_buckets))
+            facts = await stock.facts(self._stores.redis, sale.all_buckets)
+            outbox = sum(one.outbox for one in facts)
             self._metrics.outbox_orders.labels(sale=sale.sale).set(outbox)
-            if sale.state is not State.CLOSED:
-                await keep.keep_level(self._operations, sale)
+            current = await keep.keep_level(self._operations, sale, facts)
+            if current.state is State.CLOSED and sale.sale not in self._planned:
+                await keep.plan_next_week(self._operations, current)
+                self._planned.add(sale.sale)
             if sale.state is not State.CLOSED or outbox:
                 active.append(sale)
         self._sales = sales

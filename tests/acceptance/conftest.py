@@ -4,7 +4,6 @@ The site's worker must end before other tests begin, because it would work on th
 long as this folder, not as long as the run.
 """
 
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Protocol
@@ -14,7 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from flashsale.embedded import Addresses
 from tests.acceptance.desk import Desk, Rival, desk, rival
-from tests.acceptance.fan import Fan, launch, phone
+from tests.acceptance.fan import Fan, chromium, launch, phone
 from tests.acceptance.site import site
 from tests.support.servers import missing
 
@@ -48,13 +47,11 @@ def shop_desk(migrated: Addresses, base_url: str) -> Iterator[Desk]:
 @pytest.fixture(scope="package")
 def browser(shop_desk: Desk) -> Iterator[Browser]:
     """Chromium. It comes after the servers: while it runs, no other event loop can run in this thread."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = chromium()
     if program is None:
         missing("There is no Chromium here; install the package chromium to run the tests of the page.")
-    with sync_playwright() as playwright:
-        chromium = launch(playwright, program)
-        yield chromium
-        chromium.close()
+    with sync_playwright() as playwright, launch(playwright, program) as found:
+        yield found
 
 
 @pytest.fixture

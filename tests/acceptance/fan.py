@@ -1,6 +1,7 @@
 """A fan with a phone: what they do on the page and what they see. Complaints of the browser are gathered on the way."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
@@ -13,8 +14,8 @@ from playwright.sync_api import (
     Page,
     Playwright,
     Request,
-    TimeoutError,
 )
+from playwright.sync_api import TimeoutError as LateError
 
 FLAGS: Final = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -62,6 +63,10 @@ class Fan:
         """Open the page and sign in."""
         self.visit(sale, query)
         self.see("login")
+        self.sign_in(name)
+
+    def sign_in(self, name: str = "xiaolin") -> None:
+        """Give the name."""
         self.find("login-name").fill(name)
         self.press("login")
 
@@ -84,7 +89,7 @@ class Fan:
     def _wait(self, selector: str, within_s: float) -> None:
         try:
             self.page.wait_for_selector(selector, timeout=within_s * 1000)
-        except TimeoutError as late:
+        except LateError as late:
             phase = self.page.evaluate("document.body.dataset.phase")
             shown = self.page.inner_text("body")
             raise AssertionError(f"waited in vain for {selector}; the page is at {phase}:\n{shown}") from late
@@ -122,6 +127,12 @@ def phone(
         yield context
     finally:
         context.close()
+
+
+def chromium() -> str | None:
+    """The browser's program, if there is one here."""
+    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    return next(filter(None, found), None)
 
 
 def launch(playwright: Playwright, program: str) -> Browser:

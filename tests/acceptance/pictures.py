@@ -7,14 +7,11 @@ scripts/screenshots.
 import argparse
 import asyncio
 import base64
-import itertools
-import shutil
 import sys
 import tempfile
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,55 +21,25 @@ from playwright.sync_api import Browser, sync_playwright
 
 from flashsale.embedded import Addresses, EmbeddedPair
 from flashsale.queries import migrate
+from tests.acceptance.crowd import Crowd
 from tests.acceptance.desk import Desk, desk
-from tests.acceptance.fan import Fan, launch, phone
+from tests.acceptance.fan import Fan, chromium, launch, phone
 from tests.acceptance.site import site
+from tests.support.waiting import until
 
 BYTES_MAX: Final = 120_000
 LANGUAGES: Final = {"zh": "zh-CN", "en": "en-US"}
 DAY: Final = ("reserved", "buy", "won", "paid")
 DAY_LANGUAGE: Final = "en"
-_FANS: Final = 200
-_IN_FLIGHT: Final = 32
+_RESERVED: Final = 150
+_STOCK: Final = (250, 100)
+_SOLD: Final = 230
+_DAY_SCALE: Final = 0.85
 _DAY_PAGE: Final = """<!doctype html><meta charset="utf-8"><style>
-body { margin: 0; padding: 56px; display: flex; gap: 40px; background: #efe9e2; width: max-content; }
-img { display: block; width: 390px; border-radius: 36px; box-shadow: 0 0 0 9px #1b1815, 0 20px 40px #1b181533; }
+body { margin: 0; padding: 48px; display: flex; gap: 40px; background: #e9e2da; width: max-content; }
+img { display: block; width: 390px; border-radius: 40px; box-shadow: 0 0 0 9px #1b1815; }
 </style>"""
-
-
-@dataclass(frozen=True, slots=True)
-class Crowd:
-    """Other fans, over HTTP. numbers: each has a name of its own."""
-
-    base_url: str
-    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
-
-    def reserve(self, sale: str, fans: int) -> None:
-        """So many reserve."""
-        self._all(sale, fans, item=None)
-
-    def buy(self, sale: str, item: str, fans: int) -> None:
-        """So many reserve and buy."""
-        self._all(sale, fans, item=item)
-
-    def _all(self, sale: str, fans: int, *, item: str | None) -> None:
-        async def run() -> None:
-            places = asyncio.Semaphore(_IN_FLIGHT)
-            async with httpx.AsyncClient(base_url=f"{self.base_url}/api/v1", timeout=20) as client:
-                names = [f"other-{next(self.numbers)}" for _ in range(fans)]
-                await asyncio.gather(*(_visit(client, places, sale, name, item) for name in names))
-
-        asyncio.run(run())
-
-
-async def _visit(client: httpx.AsyncClient, places: asyncio.Semaphore, sale: str, name: str, item: str | None) -> None:
-    async with places:
-        signed_in = (await client.post("sandbox/login", json={"fan": name})).raise_for_status()
-        headers = {"authorization": f"Bearer {signed_in.json()['token']}"}
-        reserved = (await client.post(f"sales/{sale}/reservation", headers=headers)).raise_for_status()
-        if item is not None:
-            headers = {"authorization": f"Right {reserved.json()['right']}", "idempotency-key": uuid.uuid4().hex}
-            (await client.post(f"sales/{sale}/items/{item}/purchase?retry=1", headers=headers)).raise_for_status()
+_PACK: Final = Path(__file__).with_name("palette.js").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,97 +53,104 @@ class Studio:
 
     def take(self, language: str) -> None:
         """All pictures in one language."""
-        for name, scene in SCENES.items():
+        for scene in (before, reserved, day, sold_out):
             with phone(self.browser, language=LANGUAGES[language]) as held:
-                fan = Fan(held.new_page(), self.ops.base_url)
-                scene(self, fan, f"{name}-{language}")
-                self._shoot(fan, f"{name}-{language}")
+                scene(self, Fan(held.new_page(), self.ops.base_url), language)
 
-    def _shoot(self, fan: Fan, name: str) -> None:
-        fan.page.evaluate("document.fonts.ready")
+    def sale(self, name: str, *, opens: str, closes: str) -> str:
+        """A sale that others have reserved for already."""
+        sale = self.ops.reserved_sale(name, opens=opens, closes=closes, stock=_STOCK)
+        self.crowd.reserve(sale, _RESERVED)
+        address = f"{self.ops.base_url}/api/v1/sales/{sale}"
+        until(
+            lambda: httpx.get(address).json()["reservation"]["count"] == _RESERVED, what="all reservations are counted"
+        )
+        return sale
+
+    def shoot(self, fan: Fan, name: str) -> None:
         # What moves has come to rest; a picture in the middle of a movement would differ each time.
         fan.page.evaluate("Promise.allSettled(document.getAnimations().map((one) => one.finished))")
-        fan.page.screenshot(path=self.folder / f"{name}.png", animations="disabled", caret="hide")
+        self._keep(name, fan.page.screenshot(animations="disabled", caret="hide"))
+
+    def _keep(self, name: str, screenshot: bytes) -> None:
+        page = self.browser.new_page()
+        packed: str = page.evaluate(_PACK, base64.b64encode(screenshot).decode())
+        page.close()
+        (self.folder / f"{name}.png").write_bytes(base64.b64decode(packed))
 
     def compose_day(self) -> None:
         """Four of the pictures beside each other, composed by the browser itself."""
         sources = [(self.folder / f"{name}-{DAY_LANGUAGE}.png").read_bytes() for name in DAY]
         images = "".join(f'<img src="data:image/png;base64,{base64.b64encode(one).decode()}">' for one in sources)
-        page = self.browser.new_page(viewport={"width": 1792, "height": 956}, device_scale_factor=0.75)
+        page = self.browser.new_page(viewport={"width": 1800, "height": 960}, device_scale_factor=_DAY_SCALE)
         page.set_content(_DAY_PAGE + images, wait_until="load")
-        page.locator("body").screenshot(path=self.folder / "day.png")
+        self._keep("day", page.locator("body").screenshot())
         page.close()
 
 
-def _sale(studio: Studio, name: str, *, opens: str, closes: str) -> str:
-    sale = studio.ops.reserved_sale(name, opens=opens, closes=closes, stock=(400, 2 * _FANS), top="pay_window_s = 900")
-    studio.crowd.reserve(sale, _FANS)
-    return sale
-
-
-def before(studio: Studio, fan: Fan, name: str) -> None:
+def before(studio: Studio, fan: Fan, language: str) -> None:
     """Reservation is open, the sale is two days away."""
-    fan.come(_sale(studio, name, opens="+189296s", closes="-1h"))
+    fan.come(studio.sale(f"before-{language}", opens="+189296s", closes="-1h"))
     fan.see("reserve")
+    studio.shoot(fan, f"before-{language}")
 
 
-def reserved(studio: Studio, fan: Fan, name: str) -> None:
+def reserved(studio: Studio, fan: Fan, language: str) -> None:
     """Reserved; the sale opens in minutes."""
-    fan.come(_sale(studio, name, opens="+767s", closes="-10m"))
+    fan.come(studio.sale(f"reserved-{language}", opens="+767s", closes="-10m"))
     fan.see("reserve")
     fan.press("reserve")
     fan.see("waiting")
+    studio.shoot(fan, f"reserved-{language}")
 
 
-def buy(studio: Studio, fan: Fan, name: str) -> None:
-    """It has just opened."""
-    sale = _sale(studio, name, opens="-1s", closes="+30m")
-    studio.crowd.buy(sale, "silver", 370)
+def day(studio: Studio, fan: Fan, language: str) -> None:
+    """It is open, and others have been quick; one is still to be had."""
+    sale = studio.sale(f"day-{language}", opens="-1s", closes="+30m")
+    studio.crowd.buy(sale, "silver", _SOLD)
     fan.come(sale)
     fan.see("reserve")
     fan.press("reserve")
     fan.see("buy")
     fan.page.wait_for_selector('[data-test="item-silver"][data-stock="low"]')
+    studio.shoot(fan, f"buy-{language}")
 
-
-def won(studio: Studio, fan: Fan, name: str) -> None:
-    """The order is in Postgres and can be paid."""
-    buy(studio, fan, name)
     fan.press("buy")
     fan.see("won")
     fan.see_order("confirmed")
     fan.page.wait_for_selector('[data-test="pay"]:enabled')
+    studio.shoot(fan, f"won-{language}")
 
-
-def paid(studio: Studio, fan: Fan, name: str) -> None:
-    """The payment has come."""
-    won(studio, fan, name)
     fan.press("pay")
     fan.see("paid")
+    studio.shoot(fan, f"paid-{language}")
 
 
-def sold_out(studio: Studio, fan: Fan, name: str) -> None:
-    """Nothing is left."""
-    buy(studio, fan, name)
-    studio.crowd.buy(name, "silver", 30)
-    studio.crowd.buy(name, "black", 2 * _FANS)
+def sold_out(studio: Studio, fan: Fan, language: str) -> None:
+    """Later on the same day: another fan waits for a unit to come back."""
+    sale = f"day-{language}"
+    fan.come(sale, "anna")
+    fan.see("reserve")
+    fan.press("reserve")
+    fan.see("buy")
+    studio.crowd.buy(sale, "silver", _STOCK[0] - _SOLD - 1)
+    studio.crowd.buy(sale, "black", _STOCK[1])
     fan.see("sold_out", within_s=20)
+    studio.shoot(fan, f"sold-out-{language}")
 
 
-SCENES: Final[dict[str, Callable[[Studio, Fan, str], None]]] = {
-    "before": before, "reserved": reserved, "buy": buy, "won": won, "paid": paid, "sold-out": sold_out,
-}  # fmt: skip
-
-
-def _opened(program: str, folder: Path, stack: ExitStack) -> Iterator[Studio]:
-    state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pictures-")))
-    addresses = stack.enter_context(EmbeddedPair(state=state / "pair", fresh=True))
-    asyncio.run(_migrate(addresses))
-    base_url = stack.enter_context(site(addresses, state / "site"))
-    ops = stack.enter_context(desk(addresses, base_url))
-    browser = launch(stack.enter_context(sync_playwright()), program)
-    stack.callback(browser.close)
-    yield Studio(browser, ops, Crowd(base_url), folder)
+@contextmanager
+def studio(program: str, folder: Path) -> Iterator[Studio]:
+    """Servers, site, ops and browser, all of them ended afterwards."""
+    with tempfile.TemporaryDirectory(prefix="pictures-") as state, EmbeddedPair(state=Path(state, "pair")) as addresses:
+        asyncio.run(_migrate(addresses))
+        with (
+            site(addresses, Path(state, "site")) as base_url,
+            desk(addresses, base_url) as ops,
+            sync_playwright() as playwright,
+            launch(playwright, program) as browser,
+        ):
+            yield Studio(browser, ops, Crowd(ops.portal, base_url), folder)
 
 
 async def _migrate(addresses: Addresses) -> None:
@@ -188,8 +162,23 @@ async def _migrate(addresses: Addresses) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """The command line. Exits 1 when a picture is heavier than a README should carry, 3 without Chromium."""
     parser = argparse.ArgumentParser(prog="scripts/screenshots", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--folder", type=Path, default=Path("docs/pictures"), help="where they go (default: %(default)s)")
-    folder = parser.parse_args().folder
+    parser.add_argument("--folder", type=Path, default=Path("docs/pictures"), help="where they go (%(default)s)")
+    folder: Path = parser.parse_args().folder
+    program = chromium()
+    if program is None:
+        sys.stderr.write("There is no Chromium here; install the package chromium.\n")
+        sys.exit(3)
     folder.mkdir(parents=True, exist_ok=True)
+    with studio(program, folder) as opened:
+        for language in LANGUAGES:
+            opened.take(language)
+        opened.compose_day()
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.png"))}
+    sys.stdout.writelines(f"{size / 1000:6.1f} kB  {name}\n" for name, size in sizes.items())
+    sys.exit(max(sizes.values()) > BYTES_MAX)
+
+
+if __name__ == "__main__":
+    main()

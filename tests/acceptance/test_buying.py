@@ -42,9 +42,7 @@ def test_reserve_wait_buy_pay(fan: Fan, ops: Desk, sale_name: str) -> None:
     fan.see_order("paid")
 
     orders = ops.rows("select item, state, channel, fan, price_minor from orders where sale = $1", sale_name)
-    assert orders == [
-        {"item": "black", "state": "paid", "channel": "wechat", "fan": "xiaolin", "price_minor": 249950}
-    ]
+    assert orders == [{"item": "black", "state": "paid", "channel": "wechat", "fan": "xiaolin", "price_minor": 249950}]
     assert fan.find("pay").count() == 0
 
 

@@ -59,7 +59,7 @@ async def test_every_request_carries_its_own_right_and_key(tmp_path: Path) -> No
 async def test_refusals_are_counted(tmp_path: Path) -> None:
     """Given a server that refuses every second path / Then refused answers are told apart."""
     for one in both(tmp_path):
-        async with server(lambda head: 409 if b"/buy/1" in head else 201) as (port, heads):
+        async with server(lambda head: 409 if b"/buy/1" in head else 201) as (port, _heads):
             pressed = await one.press(port, PRESSES[:2], duration_s=1)
 
         assert 0 < pressed.refused < pressed.answers, one.name

@@ -1,6 +1,5 @@
 """The audit names every way in which units can be off, and sees none where they are only on their way."""
 
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -10,7 +9,6 @@ from flashsale import audit, ledger, order, outbox, stock
 from flashsale.audit import Audit, ItemAudit
 from flashsale.errors import NotFoundError
 from flashsale.keys import COUNT_FREE
-from flashsale.stock import Returned
 from tests.integration.conftest import Shops
 from tests.integration.defects import case_of
 from tests.integration.shop import Shop
@@ -20,7 +18,7 @@ pytestmark = pytest.mark.servers
 
 async def looked(shop: Shop) -> Audit:
     """One look, without the ones that follow when it does not balance."""
-    return await audit._look(shop.operations.redis, shop.operations.postgres, shop.sale)
+    return await audit.look(shop.operations.redis, shop.operations.postgres, shop.sale)
 
 
 async def silver(shop: Shop) -> ItemAudit:
@@ -56,8 +54,9 @@ async def test_an_order_on_its_whole_way(shops: Shops) -> None:
     assert counts(await silver(shop)) == (4, 0, 0, 1, 0)
     await shop.post("alice", f"orders/{won['order']}/cancellation")
     assert counts(await silver(shop)) == (4, 0, 0, 0, 1)
-    returned = [Returned(uuid.UUID(won["order"]).hex, won["unit"], "alice")]
-    await stock.give_back(shop.operations.redis, bucket=shop.bucket, item="silver", returned=returned)
+    await shop.give_back()
+    # As if the worker had died between the bucket and its note.
+    await shop.rows("update returns set given_back_at = null where sale = $1 returning 1")
     assert counts(await silver(shop)) == (5, 0, 0, 0, 0)
     await shop.give_back()
     assert counts(await silver(shop)) == (5, 0, 0, 0, 0)
@@ -74,7 +73,6 @@ async def test_an_order_that_ended_before_its_entry_was_trimmed(shops: Shops) ->
     assert counts(await silver(shop)) == (4, 0, 0, 0, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="an entry that waits to be trimmed counts beside the unit that went back")
 async def test_a_unit_that_went_back_before_its_entry_was_trimmed(shops: Shops) -> None:
     """Given an order that landed, ended and was given back while its entry waits / Then its unit is free, once."""
     shop = await shops()

@@ -17,7 +17,6 @@ from tests.integration.shop import created, plan_text
 pytestmark = pytest.mark.servers
 
 BAD_INPUT: Final = 2
-_TRACEBACK: Final = "it ends in a traceback and exit 1 instead of a sentence and exit 2"
 
 
 def assert_refused(done: Done, *words: str) -> None:
@@ -54,9 +53,9 @@ PLANS: Final = (
     BadPlan("no_toml", "sale = ", "sale ", ("not valid TOML",)),
     BadPlan("no_time", '"-1s"', '"noon"', ("opens", "'noon' is not a time")),
     BadPlan("a_day_for_a_time", '"-1s"', "2026-11-24", ("opens",)),
-    BadPlan("at_the_end_of_time", '"-1s"', '"+999999999d"', ("opens",), _TRACEBACK),
-    BadPlan("before_all_time", '"-1s"', '"-999999999d"', ("opens",), _TRACEBACK),
-    BadPlan("a_title_that_cant_be_kept", 'en = "Sale"', 'en = "Sa\\u0000le"', ("title",), _TRACEBACK),
+    BadPlan("at_the_end_of_time", '"-1s"', '"+999999999d"', ("opens",)),
+    BadPlan("before_all_time", '"-1s"', '"-999999999d"', ("opens",)),
+    BadPlan("a_title_that_cant_be_kept", 'en = "Sale"', 'en = "Sa\\u0000le"', ("title",)),
 )
 
 
@@ -130,7 +129,7 @@ async def test_an_unknown_sale(cli: Cli, postgres: Pool, name: str) -> None:
 
 async def test_bad_stock(cli: Cli, operations: Operations, sale_name: str) -> None:
     """Given a sale / When no, too many or unreadable units are added, or to an unknown item / Then nothing changes."""
-    await created(operations, plan_text(sale_name))
+    await created(operations, plan_text(sale_name, opens="+1h", closes="+2h"))
     before = await snapshot(operations.redis, operations.postgres, sale_name)
     most = limits.UNITS_PER_ITEM_MAX
     for item, units, words in (
@@ -158,7 +157,6 @@ async def test_loading_what_is_over(cli: Cli, operations: Operations, sale_name:
     assert await snapshot(operations.redis, operations.postgres, sale_name) == before
 
 
-@pytest.mark.xfail(strict=True, reason="words of the plan and names of people are read as rich's markup")
 async def test_words_in_brackets_are_shown(cli: Cli, shops: Shops) -> None:
     """Given a title and an operator with [brackets] in their names / When the sale is shown / Then they stand there."""
     shop = await shops()

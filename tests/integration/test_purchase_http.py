@@ -64,7 +64,6 @@ async def test_the_same_key_tells_the_win_after_the_close(shops: Shops) -> None:
     assert_problem(await shop.press(other), 410, "closed")
 
 
-@pytest.mark.xfail(strict=True, reason="the right expires with the sale, so a lost last reply can't be asked for")
 async def test_the_same_key_tells_the_win_after_the_end(shops: Shops) -> None:
     """Given a win in the last moment / When the fan asks again after the sale's end / Then they are told that win."""
     shop = await shops(closes="+1900ms")
@@ -145,7 +144,6 @@ async def test_an_unpaid_unit_is_sold_again(shops: Shops) -> None:
     assert (await shop.audited()).balanced
 
 
-@pytest.mark.xfail(strict=True, reason="the pending payment is given out again though the order is over")
 async def test_an_ended_order_with_an_unsettled_payment_is_not_payable(shops: Shops) -> None:
     """Given a payment asked for, then the order cancelled / When it is asked for again / Then it is refused."""
     shop = await shops()

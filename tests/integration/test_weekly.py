@@ -78,7 +78,6 @@ async def test_drafted_when_the_clock_closes(operations: Operations, settings: S
     assert closed == [("ops", "create"), ("ops", "load"), ("clock", "open"), ("clock", "closed")]
 
 
-@pytest.mark.xfail(strict=True, reason="the worker drafts only where it notes the closing itself, not where ops closed")
 async def test_drafted_when_ops_close(operations: Operations, settings: Settings, sale_name: str) -> None:
     """Given this week's sale / When ops close it by command / Then next week's is drafted all the same."""
     first = await this_week(operations, sale_name, closes_in=timedelta(hours=1))
@@ -87,7 +86,6 @@ async def test_drafted_when_ops_close(operations: Operations, settings: Settings
         assert_a_week_later(first, await drafted(operations, sale_name))
 
 
-@pytest.mark.xfail(strict=True, reason="a closing that is noted by another than the worker drafts nothing")
 async def test_drafted_when_somebody_else_noted_the_close(
     operations: Operations, settings: Settings, sale_name: str
 ) -> None:

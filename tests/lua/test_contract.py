@@ -1,9 +1,10 @@
 """Holds each script's header and body together, without a server.
 
 Checked statically: first line, header, names of keys and arguments, codes, the commands used and the keys they are
-given, and that outside of loops no refusal follows a write. Not checked: writes inside a loop that precede a later
-turn's refusal (give_back and reserve decide one by one, each turn whole in itself), and whether a command can fail
-in the middle; the tests beside this file and the model walk see to those.
+given, that malformed arguments are refused before the first write, and that outside of loops no refusal follows one.
+Not checked: writes inside a loop that precede a later turn's refusal (give_back and reserve decide one by one, each
+turn whole in itself), and whether a command can fail in the middle; the tests beside this file and the model walk see
+to those.
 """
 
 import re
@@ -15,7 +16,7 @@ from flashsale.outcomes import Effect, Outcome
 from flashsale.scripts import build, code_of, load, parse_header
 from tests.support.lua_text import READS, WRITES, Text, names, read
 
-GIVE_BACK: Final = {"give_back", "trim"}
+WITHOUT_MEMORY: Final = {"give_back", "trim", "lease", "set_sale"}
 CODES: Final = {*Outcome.__members__, *Effect.__members__}
 # What a word of the header may be called in the body: the plural of a repeated argument, the place of its first key.
 _ASSIGNED_KEYS: Final = re.compile(r"^local ([\w, ]+) = (KEYS\[1\][^\n]*)$", re.MULTILINE)
@@ -34,8 +35,8 @@ def test_there_are_scripts() -> None:
 
 
 def test_the_first_line_says_what_it_may_do(text: Text) -> None:
-    """Then a script that takes is refused at maxmemory; only one that gives back runs then."""
-    assert text.first_line == ("#!lua flags=allow-oom" if text.name in GIVE_BACK else "#!lua")
+    """Then a script that takes is refused at maxmemory; one that makes room, or stops a sale, runs then too."""
+    assert text.first_line == ("#!lua flags=allow-oom" if text.name in WITHOUT_MEMORY else "#!lua")
 
 
 def test_the_header_says_what_it_is_and_about_the_second_time(text: Text) -> None:
@@ -64,7 +65,7 @@ def test_every_command_is_given_a_named_key(text: Text) -> None:
     assert text.calls
     assert [call for call in text.calls if call.command != "TIME" and call.key not in keys] == []
     if "key" in {call.key for call in text.calls}:
-        assert re.search(r"local key = KEYS\[\w+ \+ \w+\]", text.code)
+        assert re.search(r"local key(, \w+)* = KEYS\[\w+ \+ \w+\]", text.code)
 
 
 def test_every_argument_of_the_header_is_used(text: Text) -> None:
@@ -91,7 +92,7 @@ def test_codes_are_those_declared(text: Text) -> None:
 def test_only_known_commands(text: Text) -> None:
     """Then there is no scan, no KEYS, nothing random, no pcall, no command whose name is made up at run time."""
     assert {call.command for call in text.calls} <= READS | WRITES
-    assert text.code.count("redis.") == len(text.calls)
+    assert text.code.count("redis.") == len(text.calls) + len(_malformed(text))
     assert not {"pcall", "random", "loadstring", "setmetatable", "os", "while", "repeat"} & set(text.words)
 
 
@@ -110,6 +111,19 @@ def test_no_refusal_of_all_after_a_write(text: Text) -> None:
         return
     returns = [number for number, line in enumerate(lines) if re.match(r"(return|if .* return) ", line)]
     assert [number for number in returns if number > min(writes)] == returns[-1:]
+
+
+def test_what_is_malformed_is_refused_before_any_write(text: Text) -> None:
+    """Then an error is returned, says "ERR malformed …", and stands before the first write, in loops too."""
+    writes = [call.line for call in text.calls if call.command in WRITES]
+    assert text.code.count("error_reply") == len(_malformed(text))
+    assert not writes or all(number < min(writes) for number in _malformed(text))
+
+
+def _malformed(text: Text) -> list[int]:
+    """The lines that refuse malformed arguments as they should."""
+    lines = enumerate(text.code.splitlines())
+    return [number for number, line in lines if re.search(r"\breturn redis\.error_reply\('ERR malformed \w", line)]
 
 
 def test_it_ends_by_returning(text: Text) -> None:

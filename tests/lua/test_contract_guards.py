@@ -15,6 +15,9 @@ BREAKAGES: dict[str, tuple[Rule, str, str, str]] = {
     "a taker that runs at maxmemory": (
         contract.test_the_first_line_says_what_it_may_do, "reserve", "#!lua\n", "#!lua flags=allow-oom\n",
     ),
+    "a sale that can't be paused at maxmemory": (
+        contract.test_the_first_line_says_what_it_may_do, "set_sale", "#!lua flags=allow-oom\n", "#!lua\n",
+    ),
     "nothing about the second time": (
         contract.test_the_header_says_what_it_is_and_about_the_second_time, "trim", "-- Safe to repeat", "-- Perhaps",
     ),
@@ -43,6 +46,21 @@ BREAKAGES: dict[str, tuple[Rule, str, str, str]] = {
     "a refusal after a write": (
         contract.test_no_refusal_of_all_after_a_write, "add_stock",
         "redis.call('SADD', loads, load)\n", "redis.call('SADD', loads, load)\nif to < from then return STALE end\n",
+    ),
+    "a malformed argument found after a write": (
+        contract.test_what_is_malformed_is_refused_before_any_write, "add_stock",
+        "redis.call('SADD', loads, load)\n",
+        "redis.call('SADD', loads, load)\nif to < from then return redis.error_reply('ERR malformed range') end\n",
+    ),
+    "an error that is made and not returned": (
+        contract.test_what_is_malformed_is_refused_before_any_write, "trim",
+        "return redis.error_reply", "redis.error_reply",
+    ),
+    "an error in other words": (
+        contract.test_what_is_malformed_is_refused_before_any_write, "give_back", "'ERR malformed return", "'NO return",
+    ),
+    "a log in the server": (
+        contract.test_only_known_commands, "trim", "local trimmed = 0", "local trimmed = 0 redis.log(1, 'x')",
     ),
     "no answer at the end": (contract.test_it_ends_by_returning, "lease", "\nreturn 1\n", "\n"),
 }  # fmt: skip

@@ -122,7 +122,7 @@ async def test_returned_units_go_first_and_count_against_hoarding(
     await stocked(verbs, a=5)
     pressed = 0
     while (code := (await verbs.press("a", line := attempts.line("alice", key=f"k{pressed}")))[0]) is Outcome.WON:
-        assert await verbs.give_back("a", (order_of(line), 1, "alice")) == [Effect.APPLIED]
+        assert await verbs.give_back("a", (order_of(line), "alice")) == [Effect.APPLIED]
         pressed += 1
         assert pressed < 10
     assert code is Outcome.RETURNED_TOO_OFTEN

@@ -1,7 +1,6 @@
 """reserve: each fan at most once, the count exact, by the bucket's clock, small in memory."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import pytest
 from redis.exceptions import ResponseError
@@ -95,14 +94,24 @@ async def test_who_is_listed_hears_it_after_the_end(verbs: Verbs, told: Tell, sa
     assert [code for code, _ in answers] == [Outcome.RESERVED, Outcome.RESERVATION_CLOSED]
 
 
-async def test_a_malformed_request_is_refused_whole(verbs: Verbs, told: Tell, sale_name: str) -> None:
-    """Given a good request and then a malformed one in the same call / Then the list and its count still agree."""
+@pytest.mark.parametrize("bad", ["", "nonsense", "6", "6 1", "6 0 0", "-6 0", "6 -1", "x 0", "6.5 0", " 6 0"])
+async def test_a_malformed_request_is_refused_whole(verbs: Verbs, told: Tell, sale_name: str, bad: str) -> None:
+    """Given a good request and then a malformed one in the same call / Then both are refused, nobody is listed."""
     await told(sale(sale_name, reservation=OPEN))
     keys = [verbs.bucket.sale_key, verbs.bucket.counts_key, *[verbs.bucket.reserved_key(0)] * 2]
-    with suppress(ResponseError):  # Whether it is refused or skipped: what it left is what counts.
-        await verbs.script("reserve").at(keys)(verbs.redis, 1, "5 0", "nonsense")
-    listed = await verbs.redis.scard(verbs.bucket.reserved_key(0))
-    assert (await counts(verbs))[0] == listed
+    with pytest.raises(ResponseError, match="malformed request 2"):
+        await verbs.script("reserve").at(keys)(verbs.redis, 1, "5 0", bad)
+    assert await verbs.redis.scard(verbs.bucket.reserved_key(0)) == 0
+    assert await counts(verbs) == (0, {})
+
+
+async def test_a_request_without_its_slice_is_refused_whole(verbs: Verbs, told: Tell, sale_name: str) -> None:
+    """Given two requests and the key of one slice / Then both are refused."""
+    await told(sale(sale_name, reservation=OPEN))
+    keys = [verbs.bucket.sale_key, verbs.bucket.counts_key, verbs.bucket.reserved_key(0)]
+    with pytest.raises(ResponseError, match="malformed request 2"):
+        await verbs.script("reserve").at(keys)(verbs.redis, 1, "5 0", "6 0")
+    assert await counts(verbs) == (0, {})
 
 
 def test_hashes_differ_from_sale_to_sale() -> None:

@@ -54,7 +54,7 @@ async def test_above_maxmemory_taking_is_refused_whole_and_giving_back_goes_on(p
     with pytest.raises(OutOfMemoryError):
         await verbs.add_stock("a", "more", 6, 9)
     assert await holdings(private, verbs.bucket) == before
-    assert await verbs.give_back("a", (order_of(line), 1, "alice")) == [Effect.APPLIED]
+    assert await verbs.give_back("a", (order_of(line), "alice")) == [Effect.APPLIED]
     assert await verbs.trim(*((entry.entry_id, entry.orders) for entry in before.entries)) == 1
     check(await holdings(private, verbs.bucket), loaded={"a": 5}, limit=1)
 
@@ -107,7 +107,7 @@ async def test_undeclared_keys_are_refused_on_a_cluster(tmp_path: Path) -> None:
             assert await verbs.add_stock("a", "load", 1, 5) is Effect.APPLIED
             line = attempts.line("alice")
             assert await verbs.press("a", line) == [Outcome.WON]
-            assert await verbs.give_back("a", (order_of(line), 1, "alice")) == [Effect.APPLIED]
+            assert await verbs.give_back("a", (order_of(line), "alice")) == [Effect.APPLIED]
             assert await verbs.reserve([0, 7], 1, (1, 0), (2, 0)) == [(Outcome.RESERVATION_CLOSED, 0)] * 2
             assert await verbs.trim(("1-1", 1)) == 0
             assert await verbs.lease("w1")

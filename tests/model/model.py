@@ -85,11 +85,11 @@ class Model:
         entry.append(attempt.order)
         return Outcome.WON, unit
 
-    def give_back(self, order: str, fan: str) -> Code:
-        """A unit comes back, once, and goes first."""
+    def give_back(self, item: str, order: str, fan: str) -> Code:
+        """A unit of this item comes back, once, and goes first."""
         lines = self.lines.get(fan, [])
         place = next((place for place, line in enumerate(lines) if line.order == order), None)
-        if place is None:
+        if place is None or lines[place].item != item:
             return Effect.NO_SUCH_ORDER
         line = lines[place]
         if not line.live:

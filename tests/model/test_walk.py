@@ -65,7 +65,9 @@ BREAKAGES = {
         "",
     ),
     "wins are not counted": ("purchase", "redis.call('HINCRBY', counts, 'outbox', wins)", ""),
-    "give back twice": ("give_back", "string.sub(lines, from + 50, from + 50) == '0'", "false"),
+    "give back twice": ("give_back", "elseif flag == '0' then", "elseif false then"),
+    "a unit comes back to another item": ("give_back", "if its_item ~= item then", "if not its_item then"),
+    "another unit comes back": ("give_back", "unit .. '-' .. unit", "'1-1'"),
     "returned units go last": ("give_back", "'LPUSH'", "'RPUSH'"),
     "a load is applied twice": ("add_stock", "redis.call('SADD', loads, load)", ""),
     "trimmed twice": (

@@ -80,14 +80,16 @@ class Private:
 
 
 @contextmanager
-def private_valkey(folder: Path, *, cluster: bool = False) -> Iterator[Private]:
-    """A server on a free loopback port, ended with the test. It keeps nothing.
+def private_valkey(folder: Path, *, cluster: bool = False, password: str = "") -> Iterator[Private]:
+    """A server on a free loopback port, ended with the test. It keeps nothing. password: it wants that one.
 
     cluster: it is a cluster of one node that owns the lower half of the slots, so that a key which a script doesn't
     declare is refused when it lies in the upper half.
     """
     port = _free_port()
     command = [str(server_program()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    if password:
+        command += ["--requirepass", password]
     if cluster:
         command += ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"]
         command += ["--cluster-port", str(_free_port())]
@@ -98,7 +100,7 @@ def private_valkey(folder: Path, *, cluster: bool = False) -> Iterator[Private]:
         preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 (it does little)
     )
     try:
-        with Redis(port=port) as client:
+        with Redis(port=port, password=password or None) as client:
             until(lambda: process.poll() is None and _answers(client), what="the private server answers")
             if cluster:
                 client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 8191)

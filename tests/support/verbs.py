@@ -39,10 +39,10 @@ class Verbs:
         """Decide a batch; only the codes."""
         return [told for told, _ in (await self.purchase(item, lines))[1]]
 
-    async def give_back(self, item: str, *returned: tuple[str, int, str]) -> list[Code]:
-        """Give units back: order, unit, fan."""
+    async def give_back(self, item: str, *returned: tuple[str, str]) -> list[Code]:
+        """Give units back: order, fan."""
         at = self.script("give_back").at([self.bucket.counts_key, self.bucket.buyers_key, self.bucket.free_key(item)])
-        reply = await at(self.redis, item, *(f"{order} {unit} {fan}" for order, unit, fan in returned))
+        reply = await at(self.redis, item, *(f"{order} {fan}" for order, fan in returned))
         return [code(number) for number in reply]
 
     async def add_stock(self, item: str, load: str, first: int, last: int) -> Code:

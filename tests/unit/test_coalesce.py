@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from flashsale import limits
 from flashsale.coalesce import Coalescer, CrowdedError
 from tests.support.waiting import turns
 
@@ -90,10 +91,24 @@ async def test_a_burst_uses_every_place_in_flight() -> None:
     coalescer = made(server, batch_max=2, in_flight_max=2)
     answers = [coalescer.submit(n) for n in range(6)]
     await turns()
-    in_flight = len(server.batches)
+    assert server.batches == [[0, 1], [2, 3]]
     await release(server, coalescer)
     assert await asyncio.gather(*answers) == [n * 10 for n in range(6)]
-    assert in_flight == 2
+    assert server.batches[2:] == [[4, 5]]
+
+
+async def test_one_call_in_flight_unless_said_otherwise() -> None:
+    """Given the engine's own bounds / When one call is in flight / Then the rest waits, to be one batch."""
+    server = Server()
+    coalescer = Coalescer(server.call)
+    answers = [coalescer.submit(1)]
+    await turns()
+    answers += [coalescer.submit(n) for n in range(2, 2 + limits.ATTEMPTS_PER_CALL_MAX)]
+    await turns()
+    assert (len(server.batches), limits.CALLS_IN_FLIGHT_MAX) == (1, 1)
+    await release(server, coalescer)
+    assert [len(batch) for batch in server.batches] == [1, limits.ATTEMPTS_PER_CALL_MAX]
+    await asyncio.gather(*answers)
 
 
 async def release(server: Server, coalescer: Coalescer[int, int]) -> None:

@@ -88,7 +88,7 @@ async def test_a_wrong_number_of_answers_is_an_error_for_somebody(given: list[in
 
 
 async def test_trouble_in_the_counter_leaves_nobody_waiting() -> None:
-    """When what counts batches raises / Then the askers still get an answer or an exception."""
+    """When what counts batches raises / Then every asker gets that exception, and the next one too: none waits."""
 
     def broken(size: int) -> None:
         raise RuntimeError("the counter is broken")
@@ -97,10 +97,12 @@ async def test_trouble_in_the_counter_leaves_nobody_waiting() -> None:
         return asked
 
     coalescer = Coalescer(call, on_batch=broken)
-    answer = coalescer.submit(1)
-    await turns()
-    assert answer.done(), "the asker waits for ever"
-    await asyncio.gather(answer, return_exceptions=True)
+    for _ in range(2):
+        answers = [coalescer.submit(1), coalescer.submit(2)]
+        await turns()
+        assert all(answer.done() for answer in answers), "an asker waits for ever"
+        assert [str(answer.exception()) for answer in answers] == ["the counter is broken"] * 2
+    await coalescer.drain()
 
 
 async def test_drain_waits_for_what_waits_and_what_flies() -> None:

@@ -6,6 +6,7 @@ import re
 import textwrap
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -17,7 +18,7 @@ from starlette.routing import Route
 
 from flashsale import purchase
 from flashsale.api import app, hot, openapi, orders, picture
-from flashsale.api.replies import slug_of
+from flashsale.api.replies import PREFIX, slug_of
 from flashsale.config import Settings
 from flashsale.order import Order, State
 from flashsale.outcomes import TELLINGS, Outcome
@@ -54,6 +55,10 @@ def test_every_route_is_described_and_nothing_else(document: dict[str, Any]) -> 
         if method != "HEAD"
     }
     hot_cases = set(_hot_cases())
+    purchase = ("post", _purchase_form())
+    # The case beside the targets answers the same path where sale or item is unknown.
+    assert ("post", purchase[1].replace("{item}", "{_}")) in hot_cases
+    hot_cases = {case for case in hot_cases if "{_}" not in case[1]} | {purchase}
     assert len(hot_cases) == 5
     described = {(method, path) for path, methods in document["paths"].items() for method in methods}
     assert described == routed | hot_cases
@@ -135,12 +140,27 @@ def test_an_order_is_described_as_it_is_shown(document: dict[str, Any], state: S
 def test_a_win_is_described_as_it_is_told(document: dict[str, Any]) -> None:
     """Given a win / Then its body is just that of the schema, and its Location is described."""
     answer = purchase.Answer(Outcome.WON, order=uuid.uuid4().hex, unit=7, accepted_ms=5)
-    reply = hot._told(_picture(samples.sale("mi3")), "a", answer)
+    targets = picture._targets({"mi3": _picture(samples.sale("mi3"))}, early=True)
+    reply = hot._told(targets["/api/v1/sales/mi3/items/a/purchase"], answer)
     _same_fields(document, "Won", orjson.loads(reply.body["body"]))
     path = "/api/v1/sales/{sale}/items/{item}/purchase"
     response = document["paths"][path]["post"]["responses"][str(reply.start["status"])]
     sent = {name.decode() for name, _ in reply.start["headers"]} - {"content-type", "content-length"}
     assert {name.lower() for name in response["headers"]} == sent
+
+
+async def test_the_time_is_described_as_it_is_told(document: dict[str, Any]) -> None:
+    """Given the answer to GET /time, in the sandbox or not / Then it is of the schema described."""
+    nothing = cast(Any, None)
+    for sandbox in (True, False):
+        lane = hot.Hot(
+            below=nothing, pictures=nothing, purchases=nothing, entrance=nothing, right_keys=nothing, metrics=nothing,
+            sandbox=sandbox,
+        )  # fmt: skip
+        reply = await lane._answer({"method": "GET", "path": f"{PREFIX}time"}, nothing)
+        assert reply is not None
+        _same_fields(document, "Time", told := orjson.loads(reply.body["body"]))
+        assert told["sandbox"] is sandbox
 
 
 def test_the_cache_words_are_those_of_the_replies(document: dict[str, Any]) -> None:
@@ -171,14 +191,29 @@ def _hot_cases() -> Iterator[tuple[str, str]]:
         method, path = case.pattern.patterns
         assert isinstance(method, ast.MatchValue)
         assert isinstance(path, ast.MatchSequence)
-        yield ast.literal_eval(method.value).lower(), hot._PREFIX + "/".join(_piece(one) for one in path.patterns)
+        yield ast.literal_eval(method.value).lower(), PREFIX + "/".join(_piece(one) for one in path.patterns)
 
 
 def _piece(pattern: ast.pattern) -> str:
     if isinstance(pattern, ast.MatchValue):
         return str(ast.literal_eval(pattern.value))
     assert isinstance(pattern, ast.MatchAs)
-    return f"{{{pattern.name}}}"
+    return f"{{{pattern.name or '_'}}}"
+
+
+def _purchase_form() -> str:
+    """The path of a purchase, read from the targets of a sale and an item whose names are those of the parameters."""
+    forms = {
+        path.replace("sale-name", "{sale}").replace("item-name", "{item}")
+        for path in picture._targets({"sale-name": _picture(_named("item-name"))}, early=True)
+    }
+    (form,) = forms
+    return form
+
+
+def _named(item: str) -> Sale:
+    sale = samples.sale("sale-name")
+    return replace(sale, items=(replace(sale.items[0], item=item),))
 
 
 def _problems_in_code() -> Iterator[tuple[int, str, str]]:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flashsale import limits
 from flashsale.outbox import BuyerLine, parse_entry, parse_lines
 from tests.support.samples import Attempts, order_of
 
@@ -15,14 +16,19 @@ def entry(*wins: tuple[str, int], at_ms: int = 1_700_000_000_000, item: str = "a
 
 
 @given(
-    st.lists(st.tuples(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:@|+=-]{0,63}", fullmatch=True), st.integers(1, 10**7)))
+    st.lists(
+        st.tuples(
+            st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:@|+=-]{0,63}", fullmatch=True),
+            st.integers(1, limits.UNITS_PER_ITEM_MAX),
+        )
+    )
 )
 def test_wins_are_read_as_written(wins: list[tuple[str, int]]) -> None:
     """Given any wins / Then each comes back with its fan, unit, channel, lane and time, in order."""
     attempts = Attempts()
     lines = [(attempts.line(fan, channel="wechat"), unit) for fan, unit in wins]
     read = parse_entry(b"5-0", entry(*lines))
-    assert (read.entry_id, read.fault, read.orders) == ("5-0", "", len(wins))
+    assert (read.entry_id, read.fault, read.content, read.orders) == ("5-0", "", "", len(wins))
     assert [(win.order, win.fan, win.unit, win.channel, win.lane, win.item, win.accepted_ms) for win in read.wins] == [
         (order_of(line), fan, unit, "wechat", "public", "a", 1_700_000_000_000)
         for (line, unit), (fan, _) in zip(lines, wins, strict=True)
@@ -31,40 +37,57 @@ def test_wins_are_read_as_written(wins: list[tuple[str, int]]) -> None:
 
 
 GOOD = Attempts().line("alice")
+BROKEN = {
+    "nothing": {},
+    "no time": {b"item": b"a", GOOD.encode(): b"1"},
+    "no item": {b"at_ms": b"1", GOOD.encode(): b"1"},
+    "time in words": {b"at_ms": b"noon", b"item": b"a"},
+    "time below zero": entry((GOOD, 1), at_ms=-1),
+    "time that no bigint holds": entry((GOOD, 1), at_ms=10**19),
+    "item that is no text": {b"at_ms": b"1", b"item": b"\xff"},
+    "item with a zero byte": entry((GOOD, 1), item="a\0"),
+    "item that is no name": entry((GOOD, 1), item="A b"),
+    "unit in words": entry((GOOD, 1)) | {GOOD.encode(): b"one"},
+    "unit zero": entry((GOOD, 0)),
+    "unit below zero": entry((GOOD, -5)),
+    "unit with eight digits": entry((GOOD, limits.UNITS_PER_ITEM_MAX + 1)),
+    "unit that no int holds": entry((GOOD, 2**31)),
+    "unit of thousands of digits": entry((GOOD, 1)) | {GOOD.encode(): b"1" * 5000},
+    "too few words": entry(("too few words", 1)),
+    "a word more": entry((GOOD + " more", 1)),
+    "order that is no id": entry(("z" * 32 + GOOD[32:], 1)),
+    "key that is no digest": entry((GOOD[:33] + "z" * 16 + GOOD[49:], 1)),
+    "attempt that is no text": entry((GOOD, 1)) | {b"\xff\xfe": b"2"},
+    "empty attempt": entry((GOOD, 1)) | {b"": b"2"},
+    "fan with a zero byte": entry((GOOD.replace("alice", "al\0ice"), 1)),
+    "fan who can't be one": entry((GOOD.replace("alice", "-alice"), 1)),
+    "fan with a long name": entry((GOOD.replace("alice", "a" * (limits.FAN_LENGTH_MAX + 1)), 1)),
+    "channel with a capital": entry((GOOD.replace("web", "Web"), 1)),
+    "long channel": entry((GOOD.replace("web", "w" * (limits.CHANNEL_LENGTH_MAX + 1)), 1)),
+    "long lane": entry((GOOD.replace("public", "p" * 17), 1)),
+    "line end": entry((GOOD + "\n", 1)),
+    "two attempts in one and none in the other": entry((GOOD + "\n" + Attempts().line("bob"), 1), ("x", 2)),
+}
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {},
-        {b"item": b"a", GOOD.encode(): b"1"},
-        {b"at_ms": b"1", GOOD.encode(): b"1"},
-        {b"at_ms": b"noon", b"item": b"a"},
-        {b"at_ms": b"1", b"item": b"\xff"},
-        entry((GOOD, 1)) | {GOOD.encode(): b"one"},
-        entry(("too few words", 1)),
-        entry((GOOD + " more", 1)),
-        entry(("z" * 32 + " k alice web public", 1)),
-        entry((GOOD, 1)) | {b"\xff\xfe": b"2"},
-        entry((GOOD, 0)),
-        entry((GOOD, -5)),
-        entry((GOOD, 2**31)),
-        entry((GOOD.replace("alice", "al\x00ice"), 1)),
-    ],
-)
-def test_a_broken_entry_has_a_fault(fields: dict[bytes, bytes]) -> None:
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_entry_has_a_fault(name: str) -> None:
     """Given an entry that Postgres could not keep / Then it has its fault and its content, no wins, no exception."""
+    fields = BROKEN[name]
     read = parse_entry(b"5-0", fields)
     assert read.fault
     assert read.wins == ()
     assert read.entry_id == "5-0"
+    assert read.orders == max(0, len(fields) - 2)
     assert len(read.content) >= len(fields)
 
 
 @given(st.dictionaries(st.binary(), st.binary()))
 def test_nothing_raises(fields: dict[bytes, bytes]) -> None:
-    """Given any bytes at all / Then reading does not raise."""
-    assert parse_entry(b"5-0", fields).orders >= 0
+    """Given any bytes at all / Then reading does not raise, and what was read can be kept as text in Postgres."""
+    read = parse_entry(b"5-0", fields)
+    assert read.orders >= 0
+    assert "\0" not in read.content + read.fault
 
 
 def test_lines_of_a_fan() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from flashsale import plan
 from flashsale.clock import from_ms
+from flashsale.errors import BadInputError
 from flashsale.plan import Plan
 from tests.unit.test_plan_times import BERLIN, NOW, written
 
@@ -73,6 +74,13 @@ def test_a_past_opening_is_moved_by_whole_weeks() -> None:
     weekly = written(opens="2013-10-15T12:00:00", closes="2013-10-15T13:00:00", more=WEEKLY)
     ((opens, closes),) = weeks(weekly, first=NOW, number=1)
     assert (opens, closes) == ("2026-11-24 12:00", "2026-11-24 13:00")
+
+
+def test_a_closing_at_the_end_of_all_years_is_named() -> None:
+    """Given a past weekly sale that closes in the last days there are / When moved on / Then closes is named."""
+    weekly = written(opens="2013-10-15T12:00:00", closes="9999-12-30T13:00:00", more=WEEKLY)
+    with pytest.raises(BadInputError, match=r"^closes: lies outside the years"):
+        plan.occurrence(weekly, now=NOW)
 
 
 def test_the_opening_itself_is_not_the_next_one() -> None:

@@ -99,7 +99,7 @@ const ACTIONS = {
   refused: ({ say, deeds }) => main("try-again", say("try_again"), deeds.shop),
   already_bought: ({ say, deeds, state }) => main("see-order", say("see_order"), state.refusal.order ? deeds.seeOrder : null),
   won: wonAction,
-  paid: more,
+  paid: (scene) => more(scene) || toList(scene),
   expired: tryAgain,
   cancelled: tryAgain,
 };

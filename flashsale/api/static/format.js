@@ -18,10 +18,13 @@ export function price(minor, currency, language) {
 
 const near = (ms, now_ms) => Math.abs(ms - now_ms) < 12 * 3_600_000;
 
-/** "12:00" today, "Tue 24 Nov, 12:00" otherwise. */
+/** Chinese may break between any two signs: a word joiner between them and no-break spaces hold a moment together. */
+const unbroken = (text) => [...text].join("\u2060").replaceAll(" ", "\u00a0");
+
+/** "12:00" today, "Tue 24 Nov, 12:00" otherwise; never broken over two lines. */
 export function when(ms, now_ms, language) {
   const day = near(ms, now_ms) ? {} : { weekday: "short", day: "numeric", month: "short" };
-  return new Intl.DateTimeFormat(localeOf(language), { ...day, hour: "numeric", minute: "2-digit" }).format(ms);
+  return unbroken(new Intl.DateTimeFormat(localeOf(language), { ...day, hour: "numeric", minute: "2-digit" }).format(ms));
 }
 
 /** The whole date, for the head of the page. */

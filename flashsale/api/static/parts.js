@@ -33,7 +33,7 @@ export function items(state, say, deeds, { locked }) {
     h("legend", null, h("span", null, say("choose")), h("span", null, terms(state.sale, say))), state.sale.items.map(card));
 }
 
-const terms = (sale, say) => `${say("limit", { limit: sale.per_fan_limit })} · ${payWindow(sale.pay_window_s, say)}`;
+const terms = (sale, say) => say("terms", { limit: say("limit", { limit: sale.per_fan_limit }), pay: payWindow(sale.pay_window_s, say) });
 
 const payWindow = (seconds, say) =>
   seconds < 120 ? say("pay_window_s", { seconds }) : say("pay_window_min", { minutes: Math.floor(seconds / 60) });
@@ -69,15 +69,17 @@ function deadline(state, order, say) {
   return row(say("pay_left"), h("span", { class: "digits", role: "timer", "data-test": "pay-countdown" }, left));
 }
 
+/** Each item counts its units from 1, so that a number needs its item's name beside it. */
+const itemName = ({ sale, language }, { item }) => sale.items.find((one) => one.item === item)?.title[language] ?? item;
+
 export function ticket(state, order, say) {
-  const item = state.sale.items.find((one) => one.item === order.item);
   const over = order.state === "expired" || order.state === "cancelled";
   return h("section", { key: `ticket-${order.order}`, class: over ? "ticket over" : "ticket", "data-test": "order",
     "data-order": order.order, "aria-label": say("order_number") }, h("div", { class: "leaf" },
   h("div", { class: "stub" },
     h("p", { class: "label" }, say("unit")),
     h("p", { class: "number digits", "data-test": "unit" }, h("span", { class: "soft" }, "№ "), count(order.unit, state.language)),
-    h("p", { class: "name" }, item ? item.title[state.language] : order.item)),
+    h("p", { class: "name" }, itemName(state, order))),
   h("div", { class: "body" },
     over ? null : steps(order, say),
     h("dl", null,
@@ -94,7 +96,8 @@ export function myOrders(state, say, deeds, shown) {
   return h("section", { key: "orders", class: "list", "data-test": "orders" }, h("h2", null, say("my_orders")),
     others.map((order) => h("button", { key: order.order, class: "line", type: "button", "data-order": order.order,
       onclick: () => deeds.show(order.order) },
-    h("span", { class: "digits" }, `№ ${count(order.unit, state.language)}`), h("span", { class: "soft" }, say(`state_${order.state}`)))));
+    h("span", { class: "digits" }, `№ ${count(order.unit, state.language)}`), h("span", { class: "name" }, itemName(state, order)),
+    h("span", { class: "soft" }, say(`state_${order.state}`)))));
 }
 
 function saleWord(sale, state, say) {

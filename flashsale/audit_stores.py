@@ -1,0 +1,115 @@
+"""What an audit reads of the two stores: where each says that the units are."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from redis.asyncio import Redis
+
+from flashsale import keys, ledger, outbox, stock
+from flashsale.keys import Bucket
+from flashsale.queries import Connection, query
+from flashsale.sale import Sale
+
+_ENTRIES_PER_READ: Final = 200
+_NO_ORDERS: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class InBuckets:
+    """One item's units as the buckets have them. outbox: unit to the orders that hold it there, 32 hex digits each.
+
+    counter_off: how far the count of free units is from the free units themselves.
+    """
+
+    free: set[int]
+    free_twice: set[int]
+    outbox: Mapping[int, frozenset[str]]
+    counter_off: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One item's units as Postgres has them. live: unit to its order.
+
+    ended: those of the outboxes' orders that are over, 32 hex digits each.
+    """
+
+    moving: set[int] = field(default_factory=set)
+    live: dict[int, str] = field(default_factory=dict)
+    returning: set[int] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """All that Postgres has of a sale, at one instant."""
+
+    sale: Sale
+    items: Mapping[str, Recorded]
+    set_aside: int
+
+    def of(self, item: str) -> Recorded:
+        """What there is of one item."""
+        return self.items.get(item, Recorded())
+
+
+async def look_at_buckets(redis: Redis, sale: Sale) -> dict[str, InBuckets]:
+    """Every item's units in all buckets: the outboxes first, so that what is sold meanwhile is not seen as nowhere."""
+    on_way: dict[str, dict[int, frozenset[str]]] = defaultdict(dict)
+    for bucket in sale.all_buckets:
+        await _look_at_outbox(redis, bucket, on_way)
+    found = {}
+    for item in sale.items:
+        free: set[int] = set()
+        twice: set[int] = set()
+        counted = 0
+        for bucket in sale.all_buckets:
+            ranges, count = await _free_of(redis, bucket, item.item)
+            counted += count
+            for first, last in ranges:
+                units = set(range(first, last + 1))
+                twice |= free & units
+                free |= units
+        found[item.item] = InBuckets(free, twice, on_way[item.item], counted - len(free))
+    return found
+
+
+async def _look_at_outbox(redis: Redis, bucket: Bucket, on_way: dict[str, dict[int, frozenset[str]]]) -> None:
+    after = "0"
+    while entries := await outbox.read(redis, bucket, after=after, count=_ENTRIES_PER_READ):
+        after = entries[-1].entry_id
+        for win in itertools.chain.from_iterable(entry.wins for entry in entries):
+            units = on_way[win.item]
+            units[win.unit] = units.get(win.unit, _NO_ORDERS) | {win.order}
+
+
+async def _free_of(redis: Redis, bucket: Bucket, item: str) -> tuple[list[tuple[int, int]], int]:
+    """The free ranges and their count, read in one step."""
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.lrange(bucket.free_key(item), 0, -1)
+        pipe.hget(bucket.counts_key, f"{keys.COUNT_FREE}{item}")
+        texts, count = cast("tuple[list[bytes], bytes | None]", await pipe.execute())
+    return [stock.parse_range(text) for text in texts], int(count or 0)
+
+
+async def look_at_postgres(connection: Connection, sale_name: str, *, in_outboxes: Collection[str]) -> Records:
+    """Loads, live orders and returns of a sale at one instant. Raises NotFoundError.
+
+    in_outboxes: orders that were seen there, 32 hex digits each.
+    """
+    items: dict[str, Recorded] = defaultdict(Recorded)
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        sale = await ledger.find(connection, sale_name)
+        for load in await ledger.loads_waiting(connection, sale_name):
+            items[load.item].moving.update(range(load.unit_from, load.unit_to + 1))
+        for row in await connection.fetch(query("orders", "live_units"), sale_name):
+            items[row["item"]].live[row["unit"]] = row["order_id"].hex
+        for row in await connection.fetch(query("orders", "returning_units"), sale_name):
+            items[row["item"]].returning.add(row["unit"])
+        for row in await connection.fetch(query("orders", "ended_orders"), list(in_outboxes)):
+            items[row["item"]].ended.add(row["order_id"].hex)
+        set_aside = len(await connection.fetch(query("orders", "set_aside_units"), sale_name))
+    return Records(sale, items, set_aside)
