@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
@@ -44,19 +44,26 @@ class Api:
         self._settings = settings
         self._secrets = secrets_of(settings)
         self._opened = AsyncExitStack()
+        self._watchers = Watchers()
         self._hot: Hot | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def quiet(self) -> None:
+        """Called when the server is told to stop: streams that would keep it waiting come to their end."""
+        self._watchers.close()
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request, or the server's start and stop."""
-        if self._hot is not None and scope["type"] != "lifespan":
-            await self._hot(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+        if scope["type"] == "lifespan":
+            return self._lifespan(receive, send)
+        assert self._hot is not None, "servers start the application before they hand it requests"
+        return self._hot(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            self._hot = await self._opened.enter_async_context(_assembled(self._settings, self._secrets))
+            self._hot = await self._opened.enter_async_context(
+                _assembled(self._settings, self._secrets, self._watchers)
+            )
         except Exception as trouble:
             await send({"type": "lifespan.startup.failed", "message": str(trouble)})
             raise
@@ -80,7 +87,7 @@ def create() -> Api:
 
 
 @asynccontextmanager
-async def _assembled(settings: Settings, secrets: Secrets) -> AsyncIterator[Hot]:
+async def _assembled(settings: Settings, secrets: Secrets, watchers: Watchers) -> AsyncIterator[Hot]:
     addresses = stores.addresses_of(settings)
     async with (
         stores.opened(
@@ -93,7 +100,6 @@ async def _assembled(settings: Settings, secrets: Secrets) -> AsyncIterator[Hot]
         metrics = api_metrics()
         pictures = Pictures(opened)
         await pictures.renew()
-        watchers = Watchers(opened.postgres, gauge=metrics.watchers)
         fast = OrderedConnection(addresses.redis_url)
         purchases = Purchases(fast, on_batch=metrics.batch_size.observe)
         reservations = Reservations(fast)
@@ -102,7 +108,10 @@ async def _assembled(settings: Settings, secrets: Secrets) -> AsyncIterator[Hot]
             settings, opened=opened, pictures=pictures, watchers=watchers, identities=identities,
             webhook=Webhook(secrets.webhook_secret), client=client, metrics=metrics,
         )  # fmt: skip
-        keeping = [asyncio.create_task(pictures.keep()), asyncio.create_task(watchers.keep())]
+        keeping = [
+            asyncio.create_task(pictures.keep()),
+            asyncio.create_task(watchers.keep(opened.postgres, gauge=metrics.watchers)),
+        ]
         try:
             yield Hot(
                 below=_application(routes),
@@ -120,6 +129,7 @@ async def _assembled(settings: Settings, secrets: Secrets) -> AsyncIterator[Hot]
             )
         finally:
             watchers.close()
+            pictures.stop()
             await purchases.drain()
             await reservations.drain()
             await fast.aclose()

@@ -26,9 +26,7 @@ class TooManyWatchersError(Exception):
 class Watchers:
     """Everybody who watches an order in this process. keep() tells them; closing ends every stream."""
 
-    def __init__(self, postgres: Pool, *, gauge: Gauge) -> None:
-        self._postgres = postgres
-        self._gauge = gauge
+    def __init__(self) -> None:
         self._queues: dict[asyncio.Queue[Order | None], Order] = {}
         self._closing = False
 
@@ -43,12 +41,10 @@ class Watchers:
         queue: asyncio.Queue[Order | None] = asyncio.Queue(maxsize=16)
         queue.put_nowait(own)
         self._queues[queue] = own
-        self._gauge.set(len(self._queues))
         try:
             yield self._changes(queue)
         finally:
             del self._queues[queue]
-            self._gauge.set(len(self._queues))
 
     async def _changes(self, queue: asyncio.Queue[Order | None]) -> AsyncIterator[Order | None]:
         quiet_s = 0.0
@@ -66,19 +62,20 @@ class Watchers:
         """End every stream within half a second; the pages come back by themselves."""
         self._closing = True
 
-    async def keep(self) -> None:
+    async def keep(self, postgres: Pool, *, gauge: Gauge) -> None:
         """Look and tell, for ever. A Postgres that is away is tried again; nobody is told anything meanwhile."""
         while not self._closing:
+            gauge.set(len(self._queues))
             if self._queues:
                 try:
-                    await self._look()
+                    await self._look(postgres)
                 except POSTGRES_TROUBLE as trouble:
                     _log.warning("watchers.trouble trouble=%s: %s", type(trouble).__name__, trouble)
             await asyncio.sleep(limits.WATCH_POLL_S)
 
-    async def _look(self) -> None:
+    async def _look(self, postgres: Pool) -> None:
         wanted = {uuid.UUID(known.order) for known in self._queues.values()}
-        async with self._postgres.acquire() as connection:
+        async with postgres.acquire() as connection:
             found = await order.by_id(connection, list(wanted))
         for queue, known in list(self._queues.items()):
             now = found.get(uuid.UUID(known.order))

@@ -14,12 +14,12 @@ from flashsale import clock, limits
 from flashsale.api import replies
 from flashsale.api.bodies import pass_over_body
 from flashsale.api.entrance import Entrance
-from flashsale.api.picture import Pictures, SalePicture, Target
+from flashsale.api.picture import Pictures, Target
 from flashsale.api.replies import PREFIX, Receive, RefusedError, Reply, Scope, Send, refusal
 from flashsale.coalesce import CrowdedError
 from flashsale.metrics import ApiMetrics
 from flashsale.outcomes import Outcome
-from flashsale.purchase import LEVEL_ACCEPTED, Answer, Purchases, answer_of, new_order
+from flashsale.purchase import LEVEL_ACCEPTED, Answer, Lane, Purchases, answer_of, new_order
 from flashsale.rights import Fault, Right, RightKeys
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -52,6 +52,7 @@ class Hot:
         self._right_keys = right_keys
         self._metrics = metrics
         self._sandbox = sandbox
+        self._lanes: dict[str, tuple[Lane, ...]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what is hot; hand on the rest."""
@@ -87,11 +88,16 @@ class Hot:
         key = headers.get(b"idempotency-key", b"")
         if not _KEY.fullmatch(key):
             return replies.BAD_KEY
-        right = await self._right(target.picture, headers.get(b"authorization", b""))
-        order, sale = new_order(), target.picture.sale
-        lane = self._purchases.lane(sale.bucket_of(right.fan), target.item)
+        authorization = headers.get(b"authorization", b"")
+        if authorization.startswith(_RIGHT_SCHEME):
+            right = self._checked(target, authorization)
+        else:
+            right = await self._entrance.by_identity(target.picture, authorization)
+        order = new_order()
         try:
-            attempt = lane.attempt(order, fan=right.fan, channel=right.channel, lane=right.lane, key=key.decode())
+            attempt = self._lane(scope["path"], target, right.fan).attempt(
+                order, fan=right.fan, channel=right.channel, lane=right.lane, key=key.decode()
+            )
         except CrowdedError:
             self._metrics.refused_early.counts[Outcome.WAIT] += 1
             return replies.BY_OUTCOME[Outcome.WAIT]
@@ -100,16 +106,22 @@ class Hot:
         self._metrics.decided.counts[answer.outcome] += 1
         return _told(target, answer)
 
-    async def _right(self, picture: SalePicture, authorization: bytes) -> Right:
-        """What lets this fan attempt: a right, or for a sale that is open to all an identity. Raises RefusedError."""
-        if not authorization.startswith(_RIGHT_SCHEME):
-            return await self._entrance.by_identity(picture, authorization)
+    def _checked(self, target: Target, authorization: bytes) -> Right:
+        """The right that the fan holds. Raises RefusedError when it does not hold here and now."""
         text = authorization[len(_RIGHT_SCHEME) :].decode("latin-1")
-        checked = self._right_keys.check(text, sale=picture.sale.sale, now_s=clock.now_s())
+        checked = self._right_keys.check(text, sale=target.picture.sale.sale, now_s=clock.now_s())
         if isinstance(checked, Fault):
             self._metrics.refused_early.counts[Outcome.NO_RIGHT] += 1
             raise RefusedError(_RIGHT_FAULTS[checked])
         return checked
+
+    def _lane(self, path: str, target: Target, fan: str) -> Lane:
+        """The lane of the fan's bucket; which lanes a path has is found out once."""
+        lanes = self._lanes.get(path)
+        if lanes is None:
+            buckets = target.picture.sale.all_buckets
+            lanes = self._lanes[path] = tuple(self._purchases.lane(bucket, target.item) for bucket in buckets)
+        return lanes[0] if len(lanes) == 1 else lanes[target.picture.sale.bucket_of(fan).number]
 
     async def _answer(self, scope: Scope, receive: Receive) -> Reply | None:
         """The reply of the other hot paths, or None when none fits."""

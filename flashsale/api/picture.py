@@ -67,6 +67,7 @@ class Pictures:
         self._by_name: dict[str, SalePicture] = {}
         self.targets: dict[str, Target] = {}
         self._seen = 0.0
+        self._stopping = False
         self.listing, self.listing_etag = _shown([])
 
     def find(self, sale: str) -> SalePicture | None:
@@ -83,9 +84,13 @@ class Pictures:
         """Whether it is young enough to refuse by."""
         return time.monotonic() - self._seen < _STALE_S
 
+    def stop(self) -> None:
+        """Let keep() end by itself: a cancellation alone may be lost inside a client library."""
+        self._stopping = True
+
     async def keep(self) -> None:
-        """Renew for ever; trouble is logged and tried again."""
-        while True:
+        """Renew until stopped; trouble is logged and tried again."""
+        while not self._stopping:
             try:
                 async with asyncio.timeout(_STALE_S):
                     await self.renew()

@@ -4,6 +4,7 @@ import errno
 import signal
 import socket
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -78,14 +79,23 @@ def http(settings: Settings, listener: socket.socket) -> None:
     """Run one api process on a listening socket."""
     from flashsale.api.app import Api  # noqa: PLC0415 -- only this verb needs the web framework
 
-    server = uvicorn.Server(
+    api = Api(settings)
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            api.quiet()
+            super().handle_exit(sig, frame)
+
+    server = Server(
         uvicorn.Config(
-            Api(settings),
+            api,
+            interface="asgi3",
             loop="uvloop",
             http="httptools",
             lifespan="on",
             log_level="warning",
             access_log=False,
+            proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
             backlog=BACKLOG,

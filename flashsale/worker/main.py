@@ -34,7 +34,7 @@ class Worker:
         self._operations = Operations(redis=opened.redis, postgres=opened.postgres, actor="worker")
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._stop = asyncio.Event()
-        self._landers: dict[Bucket, asyncio.Task[None]] = {}
+        self._landers: dict[Bucket, tuple[asyncio.Task[None], asyncio.Event]] = {}
         self._sales: list[Sale] = []
         self._planned: set[str] = set()  # closed sales whose next week this process has seen to
 
@@ -50,23 +50,28 @@ class Worker:
                 ("expire", self._expire, limits.PLAN_REFRESH_S),
                 ("give_back", self._give_back, limits.PLAN_REFRESH_S / 2),
             ):
-                loops.create_task(self._loop(name, step, every_s))
+                loops.create_task(self._loop(name, step, every_s, self._stop))
             await self._stop.wait()
-        await asyncio.gather(*self._landers.values())
+        for _, over in self._landers.values():
+            over.set()
+        await asyncio.gather(*(landing for landing, _ in self._landers.values()))
 
-    async def _loop(self, name: str, step: Callable[[], Awaitable[object]], every_s: float) -> None:
+    async def _loop(
+        self, name: str, step: Callable[[], Awaitable[object]], every_s: float, over: asyncio.Event
+    ) -> None:
+        """Step until it is over. A flag, not a cancellation: a step that has begun is brought to its end."""
         failed = 0
-        while not self._stop.is_set():
+        while not over.is_set():
             try:
                 await step()
                 failed = 0
             except _TROUBLE as trouble:
                 self._metrics.trouble.labels(loop=name).inc()
                 _log.warning("worker.trouble loop=%s trouble=%s: %s", name, type(trouble).__name__, trouble)
-                await keep.pause_between(self._stop, _BACK_OFF_S[min(failed, len(_BACK_OFF_S) - 1)])
+                await keep.pause_between(over, _BACK_OFF_S[min(failed, len(_BACK_OFF_S) - 1)])
                 failed += 1
             else:
-                await keep.pause_between(self._stop, every_s)
+                await keep.pause_between(over, every_s)
 
     async def _keep(self) -> None:
         async with self._stores.postgres.acquire() as connection:
@@ -95,9 +100,11 @@ class Worker:
                 holder=self._holder,
                 metrics=self._metrics,
             )
-            self._landers[bucket] = asyncio.create_task(self._loop(f"land:{bucket.sale}", lander.step, 0))
+            over = asyncio.Event()
+            self._landers[bucket] = asyncio.create_task(self._loop(f"land:{bucket.sale}", lander.step, 0, over)), over
         for bucket in self._landers.keys() - wanted:
-            self._landers.pop(bucket).cancel()
+            _, over = self._landers.pop(bucket)
+            over.set()
 
     async def _expire(self) -> None:
         await keep.expire(self._stores, self._metrics)

@@ -29,7 +29,7 @@ class Odd:
 
 def line(order: str = "", fan: str = "mallory", channel: str = "web") -> str:
     """An attempt as it stands in the outbox."""
-    key = key_digest(fan=fan, key="k")
+    key = key_digest("k")
     return attempt_line(order=order or uuid7().hex, key=key, fan=fan, channel=channel, lane="public")
 
 

@@ -113,7 +113,7 @@ class Walk(RuleBasedStateMachine):
         attempts = []
         for fan, key in pressed:
             line = self.attempts.line(fan, key=key)
-            attempts.append(Attempt(order_of(line), key_digest(fan=fan, key=key), fan, line))
+            attempts.append(Attempt(order_of(line), key_digest(key), fan, line))
         self.last = (item, attempts)
         self._purchase(item, attempts)
 

@@ -67,7 +67,7 @@ class Attempts:
     def line(self, fan: str, *, key: str = "k", channel: str = "web", lane: str = "public") -> str:
         """One press of this fan. The same key is the same digest; the order is a new one each time."""
         order = f"{next(self.numbers):032x}"
-        return attempt_line(order=order, key=key_digest(fan=fan, key=key), fan=fan, channel=channel, lane=lane)
+        return attempt_line(order=order, key=key_digest(key), fan=fan, channel=channel, lane=lane)
 
 
 def order_of(line: str) -> str:

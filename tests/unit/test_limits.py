@@ -47,7 +47,7 @@ def test_hashes_and_digests_have_their_size(fan: str, sale: str) -> None:
 def test_an_attempt_has_its_fields_in_place(key: str) -> None:
     """Given the longest fan and any key / Then order and key stand where the scripts look for them."""
     fan = "f" * limits.FAN_LENGTH_MAX
-    line = attempt_line(order="0" * 32, key=key_digest(fan=fan, key=key), fan=fan, channel="web", lane="public")
+    line = attempt_line(order="0" * 32, key=key_digest(key), fan=fan, channel="web", lane="public")
     assert (line[:32], line[50:].split(" ")) == ("0" * 32, [fan, "web", "public"])
 
 
