@@ -109,6 +109,8 @@ class Fleet:
         """Ours, with these settings in place of whatever was set."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(config.ENV_PREFIX)}
         set_here = {
+            "REDIS_URL": self._settings.redis_url,
+            "POSTGRES_DSN": self._settings.postgres_dsn,
             "STATE_DIR": str(self._settings.state_dir.resolve()),
             "SANDBOX": str(self._settings.sandbox).lower(),
             "RIGHT_KEYS": self._settings.right_keys,

@@ -194,4 +194,5 @@ def _sale(row: asyncpg.Record) -> Sale:
         items=tuple(
             Item(item["item"], Title(**item["title"]), item["price_minor"], item["loaded"]) for item in row["items"]
         ),
+        in_buckets=row["in_buckets_at"] is not None,
     )

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from itertools import repeat
+from typing import Final, NamedTuple, TypeAlias
 
 from redis.exceptions import OutOfMemoryError, RedisError
 from uuid_utils import uuid7
@@ -18,12 +19,8 @@ LEVEL_ACCEPTED: Final = "accepted"
 _KEY_BYTES: Final = 8
 
 
-class Decided(NamedTuple):
-    """What the script said of one attempt. code and detail: as purchase.lua's RETURNS has them."""
-
-    now_ms: int
-    code: int
-    detail: int | bytes
+# What the script said of one attempt: its time in ms, the code, and the detail as purchase.lua's RETURNS has it.
+Decided: TypeAlias = tuple[int, int, int | bytes]
 
 
 class Answer(NamedTuple):
@@ -77,11 +74,10 @@ class Lane:
             reply = await self._script(self._commands, self._item, *lines)
         except OutOfMemoryError:
             # Refused whole: nothing was written.
-            return [Decided(0, Outcome.WAIT, 0)] * len(lines)
+            return [(0, Outcome.WAIT, 0)] * len(lines)
         except (RedisError, OSError, TimeoutError):
-            return [Decided(0, Outcome.UNKNOWN, 0)] * len(lines)
-        now_ms = reply[0]
-        return [Decided(now_ms, code, detail) for code, detail in zip(reply[1::2], reply[2::2], strict=True)]
+            return [(0, Outcome.UNKNOWN, 0)] * len(lines)
+        return list(zip(repeat(reply[0], len(lines)), reply[1::2], reply[2::2], strict=True))
 
 
 class Purchases:

@@ -91,7 +91,10 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """A sale as Postgres has it. version grows with every change; generation tells this sale from a namesake."""
+    """A sale as Postgres has it. version grows with every change; generation tells this sale from a namesake.
+
+    in_buckets: whether its buckets have been made, so that one that is not there has lost its memory.
+    """
 
     sale: str
     generation: str
@@ -108,6 +111,7 @@ class Sale:
     channels: tuple[str, ...]
     buckets: int
     items: tuple[Item, ...]
+    in_buckets: bool = True
 
     def item(self, name: str) -> Item | None:
         """The item of that name, or None."""

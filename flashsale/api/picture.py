@@ -106,7 +106,8 @@ class Pictures:
         if not self._sales or started - self._sales_read > limits.PLAN_REFRESH_S:
             try:
                 async with self._stores.postgres.acquire(timeout=2) as connection:
-                    self._sales = await ledger.every(connection, drafts=False)
+                    sales = await ledger.every(connection, drafts=False)
+                self._sales = [sale for sale in sales if sale.in_buckets]
                 self._sales_read = started
             except stores.POSTGRES_TROUBLE as trouble:
                 _log.warning("picture.plans_stale trouble=%s: %s", type(trouble).__name__, trouble)

@@ -17,7 +17,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 PREFIX: Final = "/api/v1/"
 NO_STORE: Final = (b"cache-control", b"no-store")
 SHARED: Final = (b"cache-control", b"public, max-age=1")
-_JSON: Final = (b"content-type", b"application/json")
+JSON: Final = (b"content-type", b"application/json")
 _PROBLEM: Final = (b"content-type", b"application/problem+json")
 
 
@@ -57,7 +57,7 @@ def reply(status: int, body: bytes, headers: Headers) -> Reply:
 
 def success(status: int, data: Mapping[str, Any], *headers: tuple[bytes, bytes]) -> Reply:
     """A personal JSON answer, kept by nobody."""
-    return reply(status, orjson.dumps(data), (_JSON, NO_STORE, *headers))
+    return reply(status, orjson.dumps(data), (JSON, NO_STORE, *headers))
 
 
 def problem(

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from flashsale import ledger, order, outbox
+from flashsale import audit, ledger, order, outbox
 from flashsale.purchase import Purchases
 from flashsale.sale import Verb
 from tests.integration.conftest import Shops
@@ -117,13 +117,17 @@ async def test_a_closed_sale_still_lands(shops: Shops) -> None:
     assert (await shop.audited()).balanced
 
 
+@pytest.mark.xfail(
+    strict=True, reason="a look reads the outbox before the free units: what is sold in between is in neither"
+)
 async def test_the_audit_does_not_cry_wolf(shops: Shops) -> None:
-    """Given a sale that sells without pause and a worker / When it is audited again and again / Then it balances."""
-    shop = await shops(silver=400_000)
+    """Given a sale that sells without pause and a worker / When it is looked at again and again / Then it balances."""
+    shop = await shops(silver=2_000_000)
     await shop.work()
     async with crowd_at_work(shop):
-        audits = [await shop.audited() for _ in range(3)]
-    assert [one.items[0] for one in audits if not one.balanced] == []
+        # Single looks, so that luck with the later ones of an audit does not hide a look that is off.
+        looks = [await audit.look(shop.operations.redis, shop.operations.postgres, shop.sale) for _ in range(20)]
+    assert [one.items[0] for one in looks if not one.balanced] == []
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as NoConnectionError
 
-from flashsale.embedded import Addresses, EmbeddedError, EmbeddedPair, die_with_parent
+from flashsale.embedded import Addresses, EmbeddedError, EmbeddedPair, die_with_parent, erase
 from flashsale.embedded_binaries import valkey_server
 from tests.support.waiting import until
 
@@ -59,6 +59,7 @@ def pair(state: Path) -> Iterator[Addresses]:
         yield addresses
     finally:
         servers.stop()
+        erase(state)  # as root, Postgres's data lies outside of the folder that pytest clears
 
 
 def server_program() -> Path:

@@ -1,0 +1,138 @@
+"""Landing: wins become rows, once, in one statement; what can't be a row is set aside and is in nobody's way."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import pytest
+from uuid_utils import uuid7
+
+from flashsale import ledger, order, plan
+from flashsale.order import BEYOND_LOADED, UNIT_TAKEN, UNREADABLE, Landed
+from flashsale.outbox import Entry, parse_entry
+from flashsale.purchase import attempt_line, key_digest
+from flashsale.queries import Pool
+from tests.support.samples import PLAN
+
+pytestmark = pytest.mark.servers
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+AT_MS = 1_764_000_000_000
+LOADED = 20
+
+
+@pytest.fixture
+async def stocked(postgres: Pool, sale_name: str) -> str:
+    """A sale with 20 units of silver loaded; the name of the sale."""
+    read = plan.read(PLAN.replace('"mi3"', f'"{sale_name}"', 1))
+    async with postgres.acquire() as connection:
+        sale = await ledger.create(connection, read, plan.times(read, now=NOW), weekly_from=None, actor="tester")
+        await ledger.make_units(connection, sale, "silver", LOADED)
+    return sale_name
+
+
+def entry(*wins: tuple[str, int], item: str = "silver", number: int = 1) -> Entry:
+    """An entry as the script writes it. wins: fan and unit of each."""
+    fields = {b"at_ms": b"%d" % AT_MS, b"item": item.encode()}
+    for fan, unit in wins:
+        line = attempt_line(order=uuid7().hex, key=key_digest("k"), fan=fan, channel="wechat", lane="public")
+        fields[line.encode()] = b"%d" % unit
+    return parse_entry(b"%d-0" % number, fields)
+
+
+async def landed(postgres: Pool, sale: str, *entries: Entry) -> Landed:
+    """What a landing of these did."""
+    async with postgres.acquire() as connection:
+        return await order.land(connection, sale=sale, bucket=0, entries=entries)
+
+
+async def rows(postgres: Pool, sale: str, table: str = "orders") -> list[asyncpg.Record]:
+    """All rows of this sale."""
+    async with postgres.acquire() as connection:
+        found: list[asyncpg.Record] = await connection.fetch(f"select * from {table} where sale = $1", sale)  # noqa: S608
+        return found
+
+
+async def test_wins_become_rows_in_one_statement(postgres: Pool, stocked: str) -> None:
+    """Given two entries / When they land / Then each win is a row with the sale's price and time to pay."""
+    entries = (entry(("alice", 1), ("bob", 2)), entry(("carol", 3), number=2))
+    said: list[Any] = []
+    async with postgres.acquire() as connection:
+        first = (entry(("zoe", LOADED), number=9),)  # the client's own questions about types come with the first
+        assert await order.land(connection, sale=stocked, bucket=0, entries=first) == Landed(1, 0, ())
+        connection.add_query_logger(said.append)
+        assert await order.land(connection, sale=stocked, bucket=0, entries=entries) == Landed(3, 0, ())
+        connection.remove_query_logger(said.append)
+    assert len(said) == 1
+    assert "returning" not in said[0].query.lower()
+    found = {row["unit"]: row for row in await rows(postgres, stocked) if row["fan"] != "zoe"}
+    assert {unit: row["fan"] for unit, row in found.items()} == {1: "alice", 2: "bob", 3: "carol"}
+    assert [row["order_id"].hex for row in found.values()] == [win.order for one in entries for win in one.wins]
+    alice = found[1]
+    assert (alice["state"], alice["price_minor"], alice["currency"], alice["channel"], alice["lane"]) == (
+        "confirmed", 199900, "CNY", "wechat", "public",
+    )  # fmt: skip
+    assert (alice["accepted_ms"], alice["pay_before_ms"]) == (AT_MS, AT_MS + 900_000)
+
+
+async def test_again_is_no_second_row(postgres: Pool, stocked: str) -> None:
+    """Given a landing whose answer was lost / When the entries come again, some with new ones / Then all is known."""
+    first, second = entry(("alice", 1), ("bob", 2)), entry(("carol", 3), number=2)
+    assert await landed(postgres, stocked, first) == Landed(2, 0, ())
+    assert await landed(postgres, stocked, first) == Landed(0, 2, ())
+    assert await landed(postgres, stocked, first, second) == Landed(1, 2, ())
+    assert len(await rows(postgres, stocked)) == 3
+    assert await rows(postgres, stocked, "set_aside") == []
+
+
+async def test_two_workers_at_once_make_one_row_each(postgres: Pool, stocked: str) -> None:
+    """Given two holders of one lease / When both land the same entries / Then every order is one row, none aside."""
+    entries = [entry(*((f"f{n}-{unit}", unit) for unit in (2 * n + 1, 2 * n + 2)), number=n + 1) for n in range(10)]
+    told = await asyncio.gather(*(landed(postgres, stocked, *entries) for _ in range(4)))
+    assert sum(one.new for one in told) == LOADED
+    assert {one.new + one.known for one in told} == {LOADED}
+    assert {one.aside for one in told} == {()}
+    assert len(await rows(postgres, stocked)) == LOADED
+
+
+async def test_what_cannot_be_stored_is_set_aside_and_the_rest_lands(postgres: Pool, stocked: str) -> None:
+    """Given a unit that is taken, one never loaded, an unknown item, an unreadable entry / Then each has its reason."""
+    assert (await landed(postgres, stocked, entry(("alice", 1)))).new == 1
+    odd = [
+        entry(("bob", 1), ("carol", 2)), entry(("dora", LOADED + 1), ("erin", 3), number=2),
+        entry(("finn", 4), item="gold", number=3), parse_entry(b"4-0", {b"what": b"a\0b"}),
+    ]  # fmt: skip
+    told = await landed(postgres, stocked, *odd)
+    assert (told.new, told.known) == (2, 0)
+    reasons = {one.entry: one.reason.partition(":")[0] for one in told.aside}
+    assert reasons == {"1-0": UNIT_TAKEN, "2-0": BEYOND_LOADED, "3-0": BEYOND_LOADED, "4-0": UNREADABLE}
+    assert {row["fan"] for row in await rows(postgres, stocked)} == {"alice", "carol", "erin"}
+    again = await landed(postgres, stocked, *odd)
+    assert (again.new, again.known, len(again.aside)) == (0, 2, 4)
+    kept = await rows(postgres, stocked, "set_aside")
+    assert sorted(row["entry"] for row in kept) == ["1-0", "2-0", "3-0", "4-0"]
+    assert all(row["content"] for row in kept)
+
+
+async def test_nothing_lands_as_nothing(postgres: Pool, stocked: str) -> None:
+    """Given no entries, or entries without wins / Then nothing is new and nothing is asked of Postgres."""
+    said: list[Any] = []
+    async with postgres.acquire() as connection:
+        connection.add_query_logger(said.append)
+        for entries in ((), (entry(),)):
+            assert await order.land(connection, sale=stocked, bucket=0, entries=entries) == Landed(0, 0, ())
+        connection.remove_query_logger(said.append)
+    assert said == []
+
+
+async def test_a_unit_that_came_back_is_sold_again(postgres: Pool, stocked: str) -> None:
+    """Given an order that its fan cancelled / When its unit is won by another / Then it lands; both rows stay."""
+    first = entry(("alice", 1))
+    assert (await landed(postgres, stocked, first)).new == 1
+    async with postgres.acquire() as connection:
+        assert await order.cancel(connection, order_id=first.wins[0].order_id, fan="alice")
+    assert await landed(postgres, stocked, entry(("bob", 1), number=2)) == Landed(1, 0, ())
+    assert await landed(postgres, stocked, first) == Landed(0, 1, ())
+    assert sorted((row["fan"], row["state"]) for row in await rows(postgres, stocked)) == [
+        ("alice", "cancelled"), ("bob", "confirmed"),
+    ]  # fmt: skip
