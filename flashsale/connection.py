@@ -68,11 +68,15 @@ class OrderedConnection:
             secure = ssl.create_default_context() if "connection_class" in facts else None
             host, port = facts.get("host", "127.0.0.1"), facts.get("port", 6379)
             _, socket = await loop.create_connection(_Socket, host, port, ssl=secure)
-        if facts.get("password"):
-            user = (facts["username"],) if facts.get("username") else ()
-            await socket.send(("AUTH", *user, facts["password"]))
-        if facts.get("db"):
-            await socket.send(("SELECT", facts["db"]))
+        try:
+            if facts.get("password"):
+                user = (facts["username"],) if facts.get("username") else ()
+                await socket.send(("AUTH", *user, facts["password"]))
+            if facts.get("db"):
+                await socket.send(("SELECT", facts["db"]))
+        except BaseException:
+            socket.close()
+            raise
         return socket
 
 

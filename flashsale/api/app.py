@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
@@ -51,12 +51,12 @@ class Api:
         """Called when the server is told to stop: streams that would keep it waiting come to their end."""
         self._watchers.close()
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or the server's start and stop."""
         if scope["type"] == "lifespan":
-            return self._lifespan(receive, send)
+            return await self._lifespan(receive, send)
         assert self._hot is not None, "servers start the application before they hand it requests"
-        return self._hot(scope, receive, send)
+        return await self._hot(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -7,8 +7,10 @@
 -- RETURNS: trimmed
 local counts, outbox = KEYS[1], KEYS[2]
 
-for i = 2, #ARGV, 2 do
-  if not tonumber(ARGV[i]) then return redis.error_reply('ERR malformed number of orders') end
+for i = 1, #ARGV, 2 do
+  if not (string.match(ARGV[i], '^%d+%-%d+$') and string.match(ARGV[i + 1] or '', '^%d+$')) then
+    return redis.error_reply('ERR malformed entry ' .. (i + 1) / 2)
+  end
 end
 
 local trimmed = 0

@@ -14,8 +14,9 @@ from flashsale.embedded import Addresses
 from flashsale.operations import Operations
 from flashsale.queries import Pool
 from tests.integration.cli_process import Cli, bare_environment, helper
+from tests.integration.processes import serving, settings_for
 from tests.integration.rows import clear
-from tests.integration.shop import Shop, created, plan_text, serving, settings_for
+from tests.integration.shop import Shop, created, plan_text
 
 
 class Shops(Protocol):

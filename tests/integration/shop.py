@@ -5,32 +5,26 @@ them over HTTP only, and looks into the stores where it has to see that nothing 
 """
 
 import asyncio
-import base64
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import uvicorn
 
-from flashsale import audit, clock, config, ledger, plan, stores
-from flashsale.api.app import Api
+from flashsale import audit, clock, ledger, plan
 from flashsale.audit import Audit
-from flashsale.cli.serve import listen
 from flashsale.config import Settings
-from flashsale.embedded import Addresses
 from flashsale.identity import Identities
 from flashsale.keys import Bucket
-from flashsale.metrics import WorkerMetrics, worker_metrics
+from flashsale.metrics import worker_metrics
 from flashsale.operations import Operations
 from flashsale.stores import Stores
 from flashsale.worker import keep
 from flashsale.worker.land import Lander
-from flashsale.worker.main import Worker
+from tests.integration.processes import Working, working
 from tests.integration.rows import Snapshot, snapshot
 from tests.support.waiting import DEADLINE_S, soon
 
@@ -140,7 +134,7 @@ class Shop:
 
         await soon(is_so, what=what)
 
-    async def work(self) -> "Working":
+    async def work(self) -> Working:
         """Start a worker; it works until the test ends or it is stopped."""
         return await self.stack.enter_async_context(working(self.settings))
 
@@ -192,80 +186,11 @@ class Shop:
         await soon(is_so, what=f"{orders} orders have landed", deadline_s=deadline_s)
 
 
-def settings_for(addresses: Addresses, state: Path) -> Settings:
-    """The settings of a process in sandbox mode, with secrets of its own."""
-    return config.load(
-        sandbox=True,
-        redis_url=addresses.redis_url,
-        postgres_dsn=addresses.postgres_dsn,
-        state_dir=state,
-        right_keys=f"k1:{'5a' * 32}",
-        jwt_key="the shop's key, long enough for HS256",
-        webhook_secret=f"whsec_{base64.b64encode(b'the provider and we').decode()}",
-    )
-
-
 async def created(operations: Operations, text: str) -> str:
     """Write a sale down and load it; its name."""
     sale = await operations.create(plan.read(text))
     await operations.load(sale.sale)
     return sale.sale
-
-
-@asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """An api on a free port, with a client of it."""
-    listener = listen(settings.host, 0)
-    server = uvicorn.Server(
-        uvicorn.Config(Api(settings), http="httptools", lifespan="on", log_level="warning", timeout_graceful_shutdown=2)
-    )
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-
-        async def started() -> bool:
-            return server.started or task.done()
-
-        await soon(started, what="the api has started")
-        address = f"http://{settings.host}:{listener.getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=address, timeout=10) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        await task
-        listener.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Working:
-    """A worker at work, and what it counted."""
-
-    worker: Worker
-    metrics: WorkerMetrics
-    task: "asyncio.Task[None]"
-
-    async def stop(self) -> None:
-        """End it; it may be ended already."""
-        self.worker.stop()
-        await self.task
-
-    def counted(self, counter: str) -> float:
-        """What a counter of metrics.py stands at."""
-        found = self.metrics.registry.get_sample_value(f"flashsale_{counter}_total")
-        assert found is not None, f"there is no counter {counter}"
-        return found
-
-
-@asynccontextmanager
-async def working(settings: Settings) -> AsyncIterator[Working]:
-    """A worker at work."""
-    metrics = worker_metrics()
-    async with stores.opened(redis_url=settings.redis_url, postgres_dsn=settings.postgres_dsn) as opened:
-        worker = Worker(opened, metrics=metrics)
-        found = Working(worker, metrics, asyncio.create_task(worker.run()))
-        try:
-            yield found
-        finally:
-            await found.stop()
 
 
 async def until_status(press: Callable[[], Awaitable[httpx.Response]], status: int) -> httpx.Response:

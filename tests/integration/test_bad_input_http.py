@@ -21,16 +21,9 @@ from flashsale.operations import Operations
 from flashsale.rights import LANE_PUBLIC, Kind, Right
 from tests.integration.bad_requests import CASES, TOKENS, Case, sent
 from tests.integration.defects import case_of
+from tests.integration.processes import serving, settings_for
 from tests.integration.rows import clear
-from tests.integration.shop import (
-    BASE,
-    Shop,
-    assert_problem,
-    created,
-    plan_text,
-    serving,
-    settings_for,
-)
+from tests.integration.shop import BASE, Shop, assert_problem, created, plan_text
 from tests.support import leaks
 
 pytestmark = [pytest.mark.servers, pytest.mark.asyncio(loop_scope="module")]

@@ -10,7 +10,7 @@ import pytest
 
 from flashsale.embedded import erase
 from tests.support.edge import free_port
-from tests.support.programs import Program, processes_naming, running, sockets_of
+from tests.support.programs import Program, folders_of, processes_naming, running, sockets_of
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -25,18 +25,21 @@ def state(tmp_path: Path) -> Iterator[Path]:
 
 
 def seen(state: Path, program: Program, what: str) -> None:
-    """Wait until a process of that kind runs for this state folder."""
+    """Wait until a process of that kind runs for this command."""
 
     def runs() -> bool:
         assert program.process.poll() is None, program.said + program.err.read_text()
-        return any(what in one for one in processes_naming(state))
+        return any(what in one for one in processes_naming(state.parent, *folders_of(state)))
 
     until(runs, what=f"{what} runs", deadline_s=60)
 
 
 def assert_nothing_is_left(state: Path, port: int) -> None:
-    """No process that names the state folder, no socket of the pair, nobody at the port."""
-    assert processes_naming(state) == []
+    """No process of the command, no socket of the pair, nobody at the port.
+
+    An initdb that is interrupted has children of its own, which end a moment after it.
+    """
+    until(lambda: not processes_naming(state.parent, *folders_of(state)), what="all processes have ended")
     assert sockets_of(state) == []
     with socket.socket() as client:
         assert client.connect_ex(("127.0.0.1", port)) != 0

@@ -53,21 +53,22 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Rehearsed:
     found = Rehearsed()
     states: list[Path] = []
 
+    def beside() -> list[Path]:
+        return [path for state in states for path in folders_of(state)]
+
     def started() -> bool:
         states[:] = temporary.glob("rehearsal-*/state")
-        found.processes = processes_naming(temporary)
+        found.processes = processes_naming(temporary, *beside())
         return program.process.poll() is not None or any("loadtest.crowd" in one for one in found.processes)
 
     with running(folder, *arguments, TMPDIR=str(temporary)) as program:
         until(started, what="the crowd has come", deadline_s=60)
         found.status = program.wait(180)
         found.said = program.said + program.err.read_text()
+        assert found.status == 0, found.said
         found.result = json.loads(program.said)
-    beside = [path for state in states for path in folders_of(state)]
-    found.left = [
-        *processes_naming(temporary),
-        *map(str, [*temporary.iterdir(), *(path for path in beside if path.exists())]),
-    ]
+    folders = [*temporary.iterdir(), *(path for path in beside() if path.exists())]
+    found.left = [*processes_naming(temporary, *beside()), *map(str, folders)]
     assert states, "its state folder was seen"
     return found
 

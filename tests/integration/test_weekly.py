@@ -11,7 +11,8 @@ from flashsale.config import Settings
 from flashsale.errors import BadInputError
 from flashsale.operations import Operations
 from flashsale.sale import Sale, State, Verb
-from tests.integration.shop import plan_text, working
+from tests.integration.processes import working
+from tests.integration.shop import plan_text
 from tests.support.waiting import soon
 
 pytestmark = pytest.mark.servers

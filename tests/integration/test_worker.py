@@ -11,7 +11,8 @@ from flashsale import audit, ledger, order, outbox
 from flashsale.purchase import Purchases
 from flashsale.sale import Verb
 from tests.integration.conftest import Shops
-from tests.integration.shop import Shop, Working, assert_problem, working
+from tests.integration.processes import Working, working
+from tests.integration.shop import Shop, assert_problem
 from tests.support.waiting import soon
 
 pytestmark = pytest.mark.servers

@@ -41,6 +41,7 @@ def running(folder: Path, *arguments: str, **environment: str) -> Iterator[Progr
     """flashsale with these arguments, in a new process and in this folder; killed at the end if it still runs."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
     ours = {"PYTHONPATH": str(Path(flashsale.__file__).parent.parent), "COLUMNS": "200", "TERM": "dumb"}
+    ours["PWD"] = str(folder)  # as a shell would set it; every process of the command inherits it
     follow = die_with_parent(signal.SIGTERM)
 
     def before() -> None:
@@ -62,13 +63,16 @@ def running(folder: Path, *arguments: str, **environment: str) -> Iterator[Progr
             process.wait(30)
 
 
-def processes_naming(folder: Path) -> list[str]:
-    """Command lines of the processes whose command line or environment names this folder, ours left out."""
+def processes_naming(*folders: Path) -> list[str]:
+    """Command lines of the processes whose command line or environment names one of these folders, ours left out.
+
+    Valkey writes its title over both, with its socket's path in it: give folders_of() as well to see it.
+    """
     found = []
     for process in psutil.process_iter():
         try:
             words = [*process.cmdline(), *process.environ().values()]
-            if process.pid != os.getpid() and any(str(folder) in word for word in words):
+            if process.pid != os.getpid() and any(str(folder) in word for word in words for folder in folders):
                 found.append(" ".join(process.cmdline()))
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue

@@ -96,9 +96,9 @@ async def test_past_the_bound_a_purchase_is_crowded_and_a_reservation_is_told_to
 def test_what_the_script_said_becomes_an_answer() -> None:
     """Given each form of the script's reply / Then the answer has order, unit and time where there is a win."""
     order, first = "a" * 32, "b" * 32
-    assert answer_of(order, Decided(5, Outcome.WON, 7)) == Answer(Outcome.WON, order, 7, 5)
-    before = Decided(9, Effect.WON_BEFORE, f"{first} 7 5".encode())
+    assert answer_of(order, (5, Outcome.WON, 7)) == Answer(Outcome.WON, order, 7, 5)
+    before: Decided = (9, Effect.WON_BEFORE, f"{first} 7 5".encode())
     assert answer_of(order, before) == Answer(Outcome.WON, first, 7, 5)
-    bought = Decided(9, Outcome.ALREADY_BOUGHT, first.encode())
+    bought: Decided = (9, Outcome.ALREADY_BOUGHT, first.encode())
     assert answer_of(order, bought) == Answer(Outcome.ALREADY_BOUGHT, first)
-    assert answer_of(order, Decided(9, Outcome.SOLD_OUT, b"")) == Answer(Outcome.SOLD_OUT)
+    assert answer_of(order, (9, Outcome.SOLD_OUT, b"")) == Answer(Outcome.SOLD_OUT)

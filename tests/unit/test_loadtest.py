@@ -74,7 +74,7 @@ def test_what_crowds_wrote_down_is_read_back(
 ) -> None:
     """Given what several crowds saw / When each writes it down and all are read / Then nothing is lost or changed."""
     folders = [tmp_path_factory.mktemp("seen") for _ in crowds]
-    wins = {}
+    wins: dict[str, tuple[str, str, int]] = {}
     for number, (folder, (reservations, purchases, count)) in enumerate(zip(folders, crowds, strict=True)):
         own = {f"o{number}-{n}": (f"小f{n}", "a", n) for n in range(count)}
         seen = Seen(wins=own, offered=count, transport_errors=1, paid=2)
