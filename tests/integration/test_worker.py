@@ -127,7 +127,7 @@ async def test_the_audit_does_not_cry_wolf(shops: Shops) -> None:
     await shop.work()
     async with crowd_at_work(shop):
         # Single looks, so that luck with the later ones of an audit does not hide a look that is off.
-        looks = [await audit.look(shop.operations.redis, shop.operations.postgres, shop.sale) for _ in range(20)]
+        looks = [await audit.look(shop.operations.redis, shop.operations.postgres, shop.sale) for _ in range(8)]
     assert [one.items[0] for one in looks if not one.balanced] == []
 
 

@@ -183,7 +183,7 @@ def _routes() -> list[Route]:
 
 
 def _hot_cases() -> Iterator[tuple[str, str]]:
-    """Method and path of each case in the hot lane's match, read from its source; those that refuse a method left out."""
+    """Method and path of each case in the hot lane's match, read from its source; not those that refuse."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(hot.Hot._answer)))
     for case in (node for node in ast.walk(tree) if isinstance(node, ast.match_case)):
         if not isinstance(case.pattern, ast.MatchSequence):
