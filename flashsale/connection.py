@@ -65,7 +65,7 @@ class OrderedConnection:
         if "path" in facts:
             _, socket = await loop.create_unix_connection(_Socket, facts["path"])
         else:
-            secure = ssl.create_default_context() if "connection_class" in facts else None
+            secure = _secure(facts) if "connection_class" in facts else None
             host, port = facts.get("host", "127.0.0.1"), facts.get("port", 6379)
             _, socket = await loop.create_connection(_Socket, host, port, ssl=secure)
         try:
@@ -127,6 +127,18 @@ class _Socket(asyncio.Protocol):
         self.broken = True
         if self._transport is not None:
             self._transport.abort()
+
+
+def _secure(facts: dict[str, Any]) -> ssl.SSLContext:
+    """TLS as a rediss:// address asks for it, with redis-py's names for the options."""
+    context = ssl.create_default_context(cafile=facts.get("ssl_ca_certs"), capath=facts.get("ssl_ca_path"))
+    if facts.get("ssl_certfile"):
+        context.load_cert_chain(facts["ssl_certfile"], facts.get("ssl_keyfile"))
+    if str(facts.get("ssl_check_hostname", True)).lower() == "false":
+        context.check_hostname = False
+    if facts.get("ssl_cert_reqs") == "none":
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _error(text: str) -> Exception:

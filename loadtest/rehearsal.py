@@ -30,6 +30,9 @@ LEAD_S: Final = 4
 STALLED_S: Final = 60.0
 LANDED_S: Final = 120.0
 _LOOK_S: Final = 0.2
+_AUDIT_FIELDS: Final = (
+    "item", "pool", "loaded", "free", "moving", "outbox", "live", "returning", "difference",
+)  # fmt: skip
 
 Told = Callable[[str, Mapping[str, Any]], None]
 
@@ -169,7 +172,10 @@ async def _conclude(
         "machine": {"cores": os.cpu_count(), "system": platform.platform(), "processor": platform.machine()},
         **result,
         "faults": [],
-        "audit": {"balanced": audited.balanced, "items": audit.as_data(audited)["items"]},
+        "audit": {
+            "balanced": audited.balanced,
+            "items": [{name: item[name] for name in _AUDIT_FIELDS} for item in audit.as_data(audited)["items"]],
+        },
         "verdict": "fail" if reasons else "pass",
         "reasons": reasons,
     }

@@ -6,9 +6,11 @@
 -- RETURNS: code
 -- CODES: APPLIED APPLIED_BEFORE
 local counts, loads, free = KEYS[1], KEYS[2], KEYS[3]
-local item, load, from, to = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local item, load, from, to = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
-if not from or not to or from < 1 or to < from then return redis.error_reply('ERR malformed range') end
+if not (string.match(from, '^%d+$') and string.match(to, '^%d+$')) then return redis.error_reply('ERR malformed range') end
+from, to = tonumber(from), tonumber(to)
+if from < 1 or to < from then return redis.error_reply('ERR malformed range') end
 if redis.call('SISMEMBER', loads, load) == 1 then return APPLIED_BEFORE end
 redis.call('SADD', loads, load)
 redis.call('RPUSH', free, string.format('%d-%d', from, to))
