@@ -57,24 +57,28 @@ class Records:
 
 
 async def look_at_buckets(redis: Redis, sale: Sale) -> dict[str, InBuckets]:
-    """Every item's units in all buckets: the outboxes first, so that what is sold meanwhile is not seen as nowhere."""
+    """Every item's units in all buckets: the free ones first, so that one that is sold meanwhile is seen twice rather
+    than nowhere; two looks tell that from one that really is in two places."""
+    free = {item.item: await _free_in_all(redis, sale, item.item) for item in sale.items}
     on_way: dict[str, dict[int, frozenset[str]]] = defaultdict(dict)
     for bucket in sale.all_buckets:
         await _look_at_outbox(redis, bucket, on_way)
-    found = {}
-    for item in sale.items:
-        free: set[int] = set()
-        twice: set[int] = set()
-        counted = 0
-        for bucket in sale.all_buckets:
-            ranges, count = await _free_of(redis, bucket, item.item)
-            counted += count
-            for first, last in ranges:
-                units = set(range(first, last + 1))
-                twice |= free & units
-                free |= units
-        found[item.item] = InBuckets(free, twice, on_way[item.item], counted - len(free))
-    return found
+    return {item: InBuckets(units, twice, on_way[item], off) for item, (units, twice, off) in free.items()}
+
+
+async def _free_in_all(redis: Redis, sale: Sale, item: str) -> tuple[set[int], set[int], int]:
+    """An item's free units, those that are free twice, and how far the count is off."""
+    free: set[int] = set()
+    twice: set[int] = set()
+    counted = 0
+    for bucket in sale.all_buckets:
+        ranges, count = await _free_of(redis, bucket, item)
+        counted += count
+        for first, last in ranges:
+            units = set(range(first, last + 1))
+            twice |= free & units
+            free |= units
+    return free, twice, counted - len(free)
 
 
 async def _look_at_outbox(redis: Redis, bucket: Bucket, on_way: dict[str, dict[int, frozenset[str]]]) -> None:

@@ -7,6 +7,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -42,6 +43,7 @@ class Settings(BaseSettings):
     public_url: str = Field("", description="the address under which fans reach the site; empty: host and port")
     host: str = Field("127.0.0.1", description="the address to listen on")
     port: Annotated[int, Field(ge=1, le=65_535)] = 8000
+    worker_port: Annotated[int, Field(ge=0, le=65_535)] = 0  # where the worker serves its metrics; 0: nowhere
 
     @classmethod
     def settings_customise_sources(
@@ -61,14 +63,14 @@ class Settings(BaseSettings):
     def _redis(cls, url: str) -> str:
         if url and not url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must begin with redis://, rediss:// or unix://")
-        return url
+        return _with_good_port(url)
 
     @field_validator("postgres_dsn")
     @classmethod
     def _postgres(cls, dsn: str) -> str:
         if dsn and not dsn.startswith(("postgresql://", "postgres://")):
             raise ValueError("must begin with postgresql://")
-        return dsn
+        return _with_good_port(dsn)
 
     @field_validator("right_keys")
     @classmethod
@@ -138,6 +140,14 @@ def parse_right_keys(text: str) -> RightKeys:
         except ValueError:
             raise ValueError(f"{key_id}: must be id:{KEY_BYTES * 2} hex digits") from None
     return RightKeys(keys)
+
+
+def _with_good_port(address: str) -> str:
+    try:
+        urlsplit(address).port  # noqa: B018 -- looking at it is what checks it
+    except ValueError as fault:
+        raise ValueError(f"can't be read: {fault}") from None
+    return address
 
 
 def _refuse_unknown_variables() -> None:

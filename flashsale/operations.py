@@ -119,7 +119,7 @@ class Operations:
         written = plan.from_data(weekly_from)
         current = await self._find(sale)
         try:
-            return await self.create(written, now=from_ms(current.opens_ms))
+            return await self.create(written, now=max(from_ms(current.opens_ms), clock.now()))
         except BadInputError:
             return None
 

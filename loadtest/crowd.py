@@ -113,7 +113,6 @@ class Crowd:
         await self._reserve_all()
         self.phase = "waiting"
         self._plan_presses()
-        self.phase = "pressing"
         await asyncio.gather(*(self._presser() for _ in range(self._job.connections)))
         self.phase = "paying"
         await self._pay()
@@ -205,6 +204,7 @@ class Crowd:
 
     async def _press(self, wire: Wire, fan: Fan) -> Wire:
         job = self._job
+        self.phase = "pressing"
         self.seen.offered += 1
         request = b"POST /api/v1/sales/%s/items/%s/purchase%s HTTP/1.1\r\n%s%sidempotency-key: %d\r\n\r\n" % (
             job.sale.encode(),

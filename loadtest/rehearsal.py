@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
+
 from flashsale import audit, config, queries, stock, stores
 from flashsale.config import Settings
 from flashsale.embedded import Addresses, erase
@@ -25,10 +27,11 @@ from loadtest.crowd import Job
 from loadtest.crowds import Crowds
 from loadtest.scenario import Crowd, Scaled, Scenario, scaled
 
-RESERVATIONS_PER_S: Final = 3_000  # what is reckoned with when noon is set, so that all have reserved by then
+RESERVATIONS_PER_S: Final = 5_000  # what is reckoned with when noon is set, so that all have reserved by then
 LEAD_S: Final = 4
 STALLED_S: Final = 60.0
 LANDED_S: Final = 120.0
+SHOWN_S: Final = 10.0
 _LOOK_S: Final = 0.2
 _AUDIT_FIELDS: Final = (
     "item", "pool", "loaded", "free", "moving", "outbox", "live", "returning", "difference",
@@ -91,6 +94,7 @@ def _rehearse(
     times = {"opens": f"+{lead_s}s", "closes": "+6h", "reserve_opens": f"-{lead_s + 60}s"}
     ready = scaled(scenario, scale=options.scale, sale=f"rehearsal-{options.seed}", times=times)
     sale = asyncio.run(_prepare(addresses, ready))
+    wait_until_shown(f"http://{settings.host}:{settings.port}", sale.sale)
     job = job_of(ready.crowd, sale, settings=settings, seed=options.seed)
     crowd_folder = settings.state_dir / "crowd"
     crowd_folder.mkdir()
@@ -108,6 +112,15 @@ async def _prepare(addresses: Addresses, ready: Scaled) -> Sale:
         operations = Operations(redis=both.redis, postgres=both.postgres, actor="rehearsal")
         await operations.create(ready.plan)
         return await operations.load(ready.plan.sale)
+
+
+def wait_until_shown(base_url: str, sale: str) -> None:
+    """Wait until the api knows a sale that was just loaded. Raises FlashsaleError when that takes too long."""
+    deadline = time.monotonic() + SHOWN_S
+    while not httpx.get(f"{base_url}/api/v1/sales/{sale}", timeout=5).is_success:
+        if time.monotonic() > deadline:
+            raise FlashsaleError(f"The api does not show sale {sale} after {SHOWN_S:.0f} s")
+        time.sleep(_LOOK_S)
 
 
 def job_of(crowd: Crowd, sale: Sale, *, settings: Settings, seed: int) -> Job:

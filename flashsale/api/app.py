@@ -5,6 +5,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 import httpx
 from standardwebhooks import Webhook
@@ -25,10 +26,12 @@ from flashsale.api.picture import Pictures
 from flashsale.api.replies import Receive, RefusedError, Scope, Send, problem
 from flashsale.config import Settings
 from flashsale.connection import OrderedConnection
-from flashsale.identity import Identities, Secrets, secrets_of
+from flashsale.errors import BadInputError
+from flashsale.identity import Identities, secrets_of
 from flashsale.metrics import ApiMetrics, api_metrics
 from flashsale.purchase import Purchases
 from flashsale.reservation import Reservations
+from flashsale.rights import RightKeys
 from flashsale.stores import Stores
 
 _log = logging.getLogger(__name__)
@@ -37,12 +40,34 @@ _POSTGRES_CONNECTIONS = 10
 _GC_YOUNG_MAX = 50_000
 
 
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a process checks others by."""
+
+    right_keys: RightKeys
+    identities: Identities
+    webhook: Webhook
+
+
+def trust_of(settings: Settings) -> Trust:
+    """From the settings; nothing is opened. Raises BadInputError that names the setting."""
+    secrets = secrets_of(settings)
+    try:
+        webhook = Webhook(secrets.webhook_secret)
+    except (ValueError, RuntimeError) as fault:
+        raise BadInputError("FLASHSALE_WEBHOOK_SECRET: must be whsec_ and base64, as the provider gives it") from fault
+    return Trust(secrets.right_keys, Identities(settings, secrets.jwt_key), webhook)
+
+
 class Api:
-    """The ASGI application that a server runs: everything is opened at its start-up and closed at its end."""
+    """The ASGI application that a server runs: everything is opened at its start-up and closed at its end.
+
+    Raises BadInputError that names the setting.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._secrets = secrets_of(settings)
+        self._trust = trust_of(settings)
         self._opened = AsyncExitStack()
         self._watchers = Watchers()
         self._hot: Hot | None = None
@@ -61,9 +86,7 @@ class Api:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            self._hot = await self._opened.enter_async_context(
-                _assembled(self._settings, self._secrets, self._watchers)
-            )
+            self._hot = await self._opened.enter_async_context(_assembled(self._settings, self._trust, self._watchers))
         except Exception as trouble:
             await send({"type": "lifespan.startup.failed", "message": str(trouble)})
             raise
@@ -87,7 +110,7 @@ def create() -> Api:
 
 
 @asynccontextmanager
-async def _assembled(settings: Settings, secrets: Secrets, watchers: Watchers) -> AsyncIterator[Hot]:
+async def _assembled(settings: Settings, trust: Trust, watchers: Watchers) -> AsyncIterator[Hot]:
     addresses = stores.addresses_of(settings)
     async with (
         stores.opened(
@@ -103,10 +126,8 @@ async def _assembled(settings: Settings, secrets: Secrets, watchers: Watchers) -
         fast = OrderedConnection(addresses.redis_url)
         purchases = Purchases(fast, on_batch=metrics.batch_size.observe)
         reservations = Reservations(fast)
-        identities = Identities(settings, secrets.jwt_key)
         routes = _routes(
-            settings, opened=opened, pictures=pictures, watchers=watchers, identities=identities,
-            webhook=Webhook(secrets.webhook_secret), client=client, metrics=metrics,
+            settings, opened=opened, pictures=pictures, watchers=watchers, trust=trust, client=client, metrics=metrics,
         )  # fmt: skip
         keeping = [
             asyncio.create_task(pictures.keep()),
@@ -119,11 +140,11 @@ async def _assembled(settings: Settings, secrets: Secrets, watchers: Watchers) -
                 purchases=purchases,
                 entrance=Entrance(
                     reservations=reservations,
-                    right_keys=secrets.right_keys,
-                    identities=identities,
+                    right_keys=trust.right_keys,
+                    identities=trust.identities,
                     reserved=metrics.reserved,
                 ),
-                right_keys=secrets.right_keys,
+                right_keys=trust.right_keys,
                 metrics=metrics,
                 sandbox=settings.sandbox,
             )
@@ -144,15 +165,14 @@ def _routes(
     opened: Stores,
     pictures: Pictures,
     watchers: Watchers,
-    identities: Identities,
-    webhook: Webhook,
+    trust: Trust,
     client: httpx.AsyncClient,
     metrics: ApiMetrics,
 ) -> list[BaseRoute]:
     orders = Orders(
-        stores=opened, pictures=pictures, identities=identities, watchers=watchers, sandbox=settings.sandbox
+        stores=opened, pictures=pictures, identities=trust.identities, watchers=watchers, sandbox=settings.sandbox
     )
-    hooks = Hooks(stores=opened, webhook=webhook)
+    hooks = Hooks(stores=opened, webhook=trust.webhook)
     machines = pages.Machines(stores=opened, pictures=pictures, metrics=metrics)
     static = pages.Pages()
     routes: list[BaseRoute] = [
@@ -175,7 +195,7 @@ def _routes(
     ]
     if settings.sandbox:
         sandbox = Sandbox(
-            stores=opened, identities=identities, webhook=webhook, client=client,
+            stores=opened, identities=trust.identities, webhook=trust.webhook, client=client,
             hook_url=lambda request: f"{_own_address(request)}{_BASE}/hooks/payment",
         )  # fmt: skip
         routes += [

@@ -139,12 +139,12 @@ class Hot:
                 return await self._entrance.reserve(self._pictures.find(sale), scope, receive)
             case "POST", ["sales", sale, "items", _, "purchase"]:
                 return replies.UNKNOWN_SALE if self._pictures.find(sale) is None else replies.UNKNOWN_ITEM
-            case "GET", ["sales", sale]:
+            case "GET" | "HEAD", ["sales", sale]:
                 picture = self._pictures.find(sale)
                 return replies.UNKNOWN_SALE if picture is None else _unless_same(scope, picture.shown, picture.etag)
-            case "GET", ["sales"]:
+            case "GET" | "HEAD", ["sales"]:
                 return _unless_same(scope, self._pictures.listing, self._pictures.listing_etag)
-            case "GET", ["time"]:
+            case "GET" | "HEAD", ["time"]:
                 return replies.success(200, {"now_ms": clock.now_ms(), "sandbox": self._sandbox})
             case _, ["time"] | ["sales"] | ["sales", _]:
                 raise RefusedError(replies.not_allowed("GET"))

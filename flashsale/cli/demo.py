@@ -96,6 +96,7 @@ class _Demo:
             base_url = fleet.start_api()
             fleet.start_worker()
             sale = run(self._prepare(addresses))
+            rehearsal.wait_until_shown(base_url, sale.sale)
             self._console.print(f"\n  The fan's page:  [bold]{base_url}/s/{sale.sale}[/bold]")
             self._console.print(f"  The API:         {base_url}/docs\n")
             try:

@@ -5,7 +5,7 @@ import signal
 import socket
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import uvicorn
@@ -16,8 +16,10 @@ from flashsale.cli.run import run
 from flashsale.config import Settings
 from flashsale.embedded import EmbeddedPair
 from flashsale.errors import SurroundingsError
-from flashsale.identity import secrets_of
 from flashsale.worker import main as worker_process
+
+if TYPE_CHECKING:
+    from flashsale.api.app import Api
 
 BACKLOG = 4096
 GRACE_S = 10
@@ -69,22 +71,22 @@ def serve(
     """
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = config.load(**given)
-    secrets_of(settings)
-    listener = listen(settings.host, settings.port)
-    show.text(f"Serving on {settings.base_url}")
-    http(settings, listener)
-
-
-def http(settings: Settings, listener: socket.socket) -> None:
-    """Run one api process on a listening socket."""
     from flashsale.api.app import Api  # noqa: PLC0415 -- only this verb needs the web framework
 
     api = Api(settings)
+    listener = listen(settings.host, settings.port)
+    show.text(f"Serving on {settings.base_url}")
+    http(settings, api, listener)
+
+
+def http(settings: Settings, api: "Api", listener: socket.socket) -> None:
+    """Run one api process on a listening socket."""
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            """Told to stop, once politely and a second time at once. Stopping when told to is no failure: exit 0."""
             api.quiet()
-            super().handle_exit(sig, frame)
+            self.force_exit, self.should_exit = self.should_exit, True
 
     server = Server(
         uvicorn.Config(

@@ -78,12 +78,9 @@ def sale_data(sale: Sale, *, now_ms: int) -> dict[str, Any]:
 def audit_table(audited: Audit) -> None:
     """The equation, one line an item."""
     table(
-        ("item", "pool", "loaded", "= free", "+ moving", "+ outbox", "+ live", "+ returning", "difference"),
-        [
-            (i.item, i.pool, i.loaded, i.free, i.moving, i.outbox, i.live, i.returning, i.difference)
-            for i in audited.items
-        ],
-        title=f"Audit of {audited.sale}",
+        ("item", "loaded", "free", "moving", "outbox", "live", "returning", "off by"),
+        [(i.item, i.loaded, i.free, i.moving, i.outbox, i.live, i.returning, i.difference) for i in audited.items],
+        title=f"Audit of {audited.sale}: loaded = free + moving + outbox + live + returning",
     )
     for item in audited.items:
         for words, units in (("nowhere", item.missing), ("in two places", item.doubled), ("never loaded", item.beyond)):

@@ -7,11 +7,13 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+
+from prometheus_client import start_http_server
 
 from flashsale import ledger, limits, stock, stores
 from flashsale.config import Settings
-from flashsale.errors import FlashsaleError
+from flashsale.errors import FlashsaleError, SurroundingsError
 from flashsale.keys import Bucket
 from flashsale.metrics import WorkerMetrics, worker_metrics
 from flashsale.operations import Operations
@@ -118,10 +120,31 @@ async def serve(settings: Settings, *, on_ready: Callable[[], None] = lambda: No
     """Run a worker until SIGTERM or SIGINT. Raises SurroundingsError when a store is away at the start."""
     addresses = stores.addresses_of(settings)
     async with stores.opened(redis_url=addresses.redis_url, postgres_dsn=addresses.postgres_dsn) as opened:
-        worker = Worker(opened, metrics=worker_metrics())
+        metrics = worker_metrics()
+        worker = Worker(opened, metrics=metrics)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
-        on_ready()
-        with contextlib.suppress(asyncio.CancelledError):
+        with _metrics_served(settings, metrics):
+            on_ready()
             await worker.run()
+
+
+@contextlib.contextmanager
+def _metrics_served(settings: Settings, metrics: WorkerMetrics) -> Iterator[None]:
+    """Serve the worker's counters at FLASHSALE_WORKER_PORT, if one is set. Raises SurroundingsError."""
+    if not settings.worker_port:
+        yield
+        return
+    try:
+        server, thread = start_http_server(settings.worker_port, settings.host, metrics.registry)
+    except OSError as trouble:
+        raise SurroundingsError(
+            f"FLASHSALE_WORKER_PORT: can't listen on {settings.worker_port}: {trouble}"
+        ) from trouble
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -25,7 +25,7 @@ TOKENS: Final = {
 class Case:
     """A request and its right refusal. who: the authorization header. body: sent as JSON unless content_type says else.
 
-    chunked: the body's length is not told beforehand. defect: why this fails now; to be taken away with its repair.
+    chunked: the body's length is not told beforehand.
     """
 
     name: str
@@ -37,7 +37,6 @@ class Case:
     body: bytes | None = None
     content_type: str = "application/json"
     chunked: bool = False
-    defect: str = ""
 
 
 def _rights() -> Iterator[Case]:

@@ -10,7 +10,6 @@ from flashsale.audit import Audit, ItemAudit
 from flashsale.errors import NotFoundError
 from flashsale.keys import COUNT_FREE
 from tests.integration.conftest import Shops
-from tests.integration.defects import case_of
 from tests.integration.shop import Shop
 
 pytestmark = pytest.mark.servers
@@ -124,7 +123,6 @@ class Off:
     beyond: tuple[int, ...] = ()
     difference: int = 0
     counter_off: int = 0
-    defect: str = ""
 
 
 async def _lost_range(shop: Shop) -> None:
@@ -189,7 +187,7 @@ OFF = (
 )
 
 
-@pytest.mark.parametrize("off", [case_of(off) for off in OFF])
+@pytest.mark.parametrize("off", OFF, ids=lambda one: one.name)
 async def test_is_found_and_named(shops: Shops, off: Off) -> None:
     """Given a unit in no place, in two, or never loaded, or a wrong counter / Then the audit says which."""
     shop = await shops()

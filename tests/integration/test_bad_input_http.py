@@ -20,7 +20,6 @@ from flashsale.embedded import Addresses
 from flashsale.operations import Operations
 from flashsale.rights import LANE_PUBLIC, Kind, Right
 from tests.integration.bad_requests import CASES, TOKENS, Case, sent
-from tests.integration.defects import case_of
 from tests.integration.processes import serving, settings_for
 from tests.integration.rows import clear
 from tests.integration.shop import BASE, Shop, assert_problem, created, plan_text
@@ -113,7 +112,7 @@ def _rights(shop: Shop) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("case", [case_of(case) for case in CASES])
+@pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
 async def test_is_refused_and_changes_nothing(ground: Ground, case: Case) -> None:
     """Given a shop / When this is sent / Then it is this problem, and every key and row is as before."""
     before = await ground.shop.snapshot()

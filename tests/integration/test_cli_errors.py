@@ -10,7 +10,6 @@ from flashsale.operations import Operations
 from flashsale.queries import Pool
 from tests.integration.cli_process import Cli, Done
 from tests.integration.conftest import Shops
-from tests.integration.defects import case_of
 from tests.integration.rows import snapshot
 from tests.integration.shop import created, plan_text
 
@@ -36,7 +35,6 @@ class BadPlan:
     old: str
     new: str
     words: tuple[str, ...]
-    defect: str = ""
 
 
 PLANS: Final = (
@@ -59,7 +57,7 @@ PLANS: Final = (
 )
 
 
-@pytest.mark.parametrize("bad", [case_of(bad) for bad in PLANS])
+@pytest.mark.parametrize("bad", PLANS, ids=lambda one: one.name)
 async def test_a_bad_plan(cli: Cli, operations: Operations, sale_name: str, bad: BadPlan) -> None:
     """Given a plan with a fault / When it is to be created / Then the key is named and no sale is there."""
     good = plan_text(sale_name, top="per_fan_limit = 1")

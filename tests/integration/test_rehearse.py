@@ -104,7 +104,6 @@ def test_the_form_is_the_one_that_others_read(rehearsed: Rehearsed) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.xfail(strict=True, reason="it has missing_units, doubled_units, beyond_units and counter_off as well")
 def test_the_form_of_an_audited_item(rehearsed: Rehearsed) -> None:
     """Given the items of the audit / Then each has just the names that were promised."""
     assert [set(item) for item in rehearsed.result["audit"]["items"]] == [ITEM, ITEM]

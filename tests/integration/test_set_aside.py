@@ -11,7 +11,6 @@ from flashsale import order, outbox
 from flashsale.order import BEYOND_LOADED, UNIT_TAKEN, UNREADABLE
 from flashsale.purchase import attempt_line, key_digest
 from tests.integration.conftest import Shops
-from tests.integration.defects import case_of
 from tests.integration.shop import Shop
 
 pytestmark = pytest.mark.servers
@@ -19,12 +18,11 @@ pytestmark = pytest.mark.servers
 
 @dataclass(frozen=True, slots=True)
 class Odd:
-    """An entry that can't be stored: its fields, and how its reason begins. defect: why it fails now."""
+    """An entry that can't be stored: its fields, and how its reason begins."""
 
     name: str
     fields: Mapping[str, str]
     reason: str
-    defect: str = ""
 
 
 def line(order: str = "", fan: str = "mallory", channel: str = "web") -> str:
@@ -60,7 +58,7 @@ async def put(shop: Shop, odd: Odd) -> None:
     await shop.operations.redis.hincrby(shop.bucket.counts_key, "outbox", max(0, len(odd.fields) - 2))
 
 
-@pytest.mark.parametrize("odd", [case_of(odd) for odd in ODD])
+@pytest.mark.parametrize("odd", ODD, ids=lambda one: one.name)
 async def test_is_set_aside_and_the_rest_passes(shops: Shops, odd: Odd) -> None:
     """Given good orders before and after an odd entry / When they are landed / Then all but that one land."""
     shop = await shops()

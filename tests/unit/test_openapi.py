@@ -177,7 +177,7 @@ def _routes() -> list[Route]:
     nothing = cast(Any, None)
     made = app._routes(
         Settings.model_validate({"sandbox": True}), opened=nothing, pictures=nothing, watchers=nothing,
-        identities=nothing, webhook=nothing, client=nothing, metrics=nothing,
+        trust=nothing, client=nothing, metrics=nothing,
     )  # fmt: skip
     return [route for route in made if isinstance(route, Route)]
 
