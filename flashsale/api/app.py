@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 from standardwebhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -54,7 +55,7 @@ def trust_of(settings: Settings) -> Trust:
     secrets = secrets_of(settings)
     try:
         webhook = Webhook(secrets.webhook_secret)
-    except (ValueError, RuntimeError) as fault:
+    except (ValueError, EmptyWebhookSecretError) as fault:
         raise BadInputError("FLASHSALE_WEBHOOK_SECRET: must be whsec_ and base64, as the provider gives it") from fault
     return Trust(secrets.right_keys, Identities(settings, secrets.jwt_key), webhook)
 

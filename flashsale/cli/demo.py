@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import signal
 import tempfile
 import time
 from contextlib import ExitStack
@@ -71,7 +70,6 @@ def demo(
     given: dict[str, Any] = {"sandbox": True, "redis_url": "", "postgres_dsn": ""}
     given |= {name: value for name, value in (("port", port), ("state_dir", state)) if value is not None}
     settings = config.load(**given)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     balanced = _Demo(settings, crowd=crowd, opens_in=opens_in, fresh=fresh, once=once).run()
     raise typer.Exit(0 if balanced else 1)
 

@@ -38,7 +38,6 @@ def up(
         steps = run(_migrate(addresses.postgres_dsn))
         show.text(f"Valkey    {addresses.redis_url}\nPostgres  {addresses.postgres_dsn}")
         show.text(f"Schema    {len(steps)} new steps. Ctrl-C ends both; the data stays in {settings.state_dir}.")
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             signal.pause()
         except KeyboardInterrupt:

@@ -178,7 +178,7 @@ async def test_an_order_on_its_way_is_listed(shops: Shops) -> None:
     """Given a win and no worker / Then the fan sees it, accepted, can't pay or cancel yet, and nobody else sees it."""
     shop = await shops()
     won = await shop.buy("alice")
-    listed = await shop.client.get(f"{BASE}/orders", headers=shop.bearer("alice"))
+    listed = await shop.client.get(f"{BASE}/orders?sale={shop.sale}", headers=shop.bearer("alice"))
     assert [one["order"] for one in listed.json()["orders"]] == [won["order"]]
     one = await shop.order("alice", won["order"])
     assert (one["state"], one["level"], one["confirmed_ms"]) == ("accepted", "accepted", None)
