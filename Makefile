@@ -10,16 +10,19 @@ SUITES ?= http engine writer memory
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench rehearse lock clean
+.PHONY: help demo test test-stock check format bench rehearse lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run ## a whole sale with a crowd, here and now: make demo CROWD=5000
 	$(BIN)/flashsale demo --crowd $(CROWD) $(ARGS)
 
 test: $(VENV)/.dev ## every test: make test ARGS="-k rights"
 	./scripts/test $(ARGS)
+
+test-stock: $(VENV)/.dev ## the tests of scripts, stores and processes once more, on a stock Redis 7 and Postgres 15
+	./scripts/test-stock $(ARGS)
 
 check: $(VENV)/.dev ## formatting, lint, types, imports
 	./scripts/check

@@ -80,6 +80,7 @@ def serve(
 
 def http(settings: Settings, api: "Api", listener: socket.socket) -> None:
     """Run one api process on a listening socket."""
+    from flashsale.api.one_write import OneWrite  # noqa: PLC0415 -- as above
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -92,7 +93,7 @@ def http(settings: Settings, api: "Api", listener: socket.socket) -> None:
             api,
             interface="asgi3",
             loop="uvloop",
-            http="httptools",
+            http=OneWrite,
             lifespan="on",
             log_level="warning",
             access_log=False,

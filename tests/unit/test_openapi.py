@@ -178,7 +178,8 @@ def _routes() -> list[Route]:
     nothing = cast(Any, None)
     made = app._routes(
         Settings.model_validate({"sandbox": True}), opened=nothing, pictures=nothing, watchers=nothing,
-        trust=cast(Any, SimpleNamespace(right_keys=None, identities=None, webhook=None)), client=nothing, metrics=nothing,
+        trust=cast(Any, SimpleNamespace(right_keys=None, identities=None, webhook=None)), client=nothing,
+        metrics=nothing,
     )  # fmt: skip
     return [route for route in made if isinstance(route, Route)]
 
