@@ -16,7 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from flashsale import embedded, limits
+from flashsale import embedded, limits, queries
 from flashsale.config import Settings
 from flashsale.embedded import Addresses
 from flashsale.errors import SurroundingsError
@@ -123,6 +123,19 @@ async def open_postgres(dsn: str, *, connections: int) -> Pool:
             await pool.close()
             raise SurroundingsError("The server at FLASHSALE_POSTGRES_DSN is too old; Postgres 15 or newer is needed.")
     return pool
+
+
+async def migrate(dsn: str) -> list[str]:
+    """Bring the schema at this address to this code's. Returns the names of the steps done now.
+
+    Raises SurroundingsError when Postgres does not answer or is newer than this code.
+    """
+    pool = await open_postgres(dsn, connections=1)
+    try:
+        async with pool.acquire() as connection:
+            return await queries.migrate(connection)
+    finally:
+        await _close(pool)
 
 
 async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:

@@ -70,21 +70,12 @@ def run(scenario: Scenario, options: Options, *, folder: Path, told: Told) -> di
         with Fleet(settings, fresh=True) as fleet:
             told("starting", {})
             addresses = fleet.start_pair()
-            asyncio.run(_migrate(addresses))
+            asyncio.run(stores.migrate(addresses.postgres_dsn))
             fleet.start_api()
             fleet.start_worker()
             return _rehearse(scenario, options, settings=settings, addresses=addresses, fleet=fleet, told=told)
     finally:
         erase(settings.state_dir)
-
-
-async def _migrate(addresses: Addresses) -> None:
-    postgres = await stores.open_postgres(addresses.postgres_dsn, connections=1)
-    try:
-        async with postgres.acquire() as connection:
-            await queries.migrate(connection)
-    finally:
-        await postgres.close()
 
 
 def _rehearse(

@@ -70,12 +70,7 @@ class Orders:
 
     async def pay(self, request: Request) -> Response:
         """POST orders/{order}/payment: a payment to settle with the provider; asked again, the same."""
-        await pass_over_body(request.receive, dict(request.scope["headers"]))
-        own = await self._own(request)
-        if own.state is order.State.ACCEPTED:
-            raise RefusedError(
-                problem(409, "not-confirmed-yet", "The order is being written down, ask again", retry_after_s=1)
-            )
+        own = await self._own_confirmed(request)
         async with self._stores.postgres.acquire() as connection:
             asked = await payment.ask(connection, order_id=uuid.UUID(own.order), fan=own.fan, now_ms=clock.now_ms())
         if asked is None:
@@ -91,12 +86,7 @@ class Orders:
 
     async def cancel(self, request: Request) -> Response:
         """POST orders/{order}/cancellation: end a confirmed, unpaid order; its unit goes back on sale."""
-        await pass_over_body(request.receive, dict(request.scope["headers"]))
-        own = await self._own(request)
-        if own.state is order.State.ACCEPTED:
-            raise RefusedError(
-                problem(409, "not-confirmed-yet", "The order is being written down, ask again", retry_after_s=1)
-            )
+        own = await self._own_confirmed(request)
         async with self._stores.postgres.acquire() as connection:
             cancelled = await order.cancel(connection, order_id=uuid.UUID(own.order), fan=own.fan)
         now = await self._own(request)
@@ -109,6 +99,16 @@ class Orders:
             return await self._identities.fan_of(request.headers.get("authorization", ""))
         except NoIdentityError as refused:
             raise RefusedError(replies.unauthorized(str(refused))) from refused
+
+    async def _own_confirmed(self, request: Request) -> Order:
+        """The asker's order, once it is in Postgres; there alone it can be paid and cancelled."""
+        await pass_over_body(request.receive, dict(request.scope["headers"]))
+        own = await self._own(request)
+        if own.state is order.State.ACCEPTED:
+            raise RefusedError(
+                problem(409, "not-confirmed-yet", "The order is being written down, ask again", retry_after_s=1)
+            )
+        return own
 
     async def _own(self, request: Request) -> Order:
         """The order in the path, if it is the asker's; another fan's order looks like none."""

@@ -90,7 +90,7 @@ class _Demo:
         with self._undo:
             fleet = self._undo.enter_context(Fleet(self._settings, fresh=self._fresh))
             addresses = fleet.start_pair()
-            run(_migrate(addresses))
+            run(stores.migrate(addresses.postgres_dsn))
             base_url = fleet.start_api()
             fleet.start_worker()
             sale = run(self._prepare(addresses))
@@ -152,15 +152,6 @@ class _Demo:
             )
         live.start()
         return audited.balanced
-
-
-async def _migrate(addresses: Addresses) -> None:
-    postgres = await stores.open_postgres(addresses.postgres_dsn, connections=1)
-    try:
-        async with postgres.acquire() as connection:
-            await queries.migrate(connection)
-    finally:
-        await postgres.close()
 
 
 async def _look(both: Stores, sale: Sale) -> _Seen:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 import uvicorn
 
-from flashsale import config, queries, stores
+from flashsale import config, stores
 from flashsale.cli import show
 from flashsale.cli.run import run
 from flashsale.config import Settings
@@ -35,7 +35,7 @@ def up(
     """
     settings = config.load(**({"state_dir": state} if state else {}))
     with EmbeddedPair(state=settings.state_dir, fresh=fresh) as addresses:
-        steps = run(_migrate(addresses.postgres_dsn))
+        steps = run(stores.migrate(addresses.postgres_dsn))
         show.text(f"Valkey    {addresses.redis_url}\nPostgres  {addresses.postgres_dsn}")
         show.text(f"Schema    {len(steps)} new steps. Ctrl-C ends both; the data stays in {settings.state_dir}.")
         try:
@@ -47,17 +47,8 @@ def up(
 def migrate() -> None:
     """Bring the database's schema to this version. Safe to repeat."""
     addresses = stores.addresses_of(config.load())
-    steps = run(_migrate(addresses.postgres_dsn))
+    steps = run(stores.migrate(addresses.postgres_dsn))
     show.text("\n".join(f"done: {step}" for step in steps) or "The schema is up to date.")
-
-
-async def _migrate(dsn: str) -> list[str]:
-    pool = await stores.open_postgres(dsn, connections=1)
-    try:
-        async with pool.acquire() as connection:
-            return await queries.migrate(connection)
-    finally:
-        await pool.close()
 
 
 def serve(
