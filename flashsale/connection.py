@@ -51,14 +51,14 @@ class OrderedConnection:
             self._socket = None
 
     async def _connected(self) -> "_Socket":
-        async with self._connecting:
-            if self._socket is None or self._socket.broken:
-                try:
-                    async with asyncio.timeout(self._timeout_s):
-                        self._socket = await self._connect()
-                except (OSError, TimeoutError) as trouble:
-                    raise exceptions.ConnectionError(f"can't connect: {trouble}") from trouble
-            return self._socket
+        """The socket, connected. Who waits for another's attempt waits no longer than for one of their own."""
+        try:
+            async with asyncio.timeout(self._timeout_s), self._connecting:
+                if self._socket is None or self._socket.broken:
+                    self._socket = await self._connect()
+                return self._socket
+        except (OSError, TimeoutError) as trouble:
+            raise exceptions.ConnectionError(f"can't connect: {trouble}") from trouble
 
     async def _connect(self) -> "_Socket":
         loop, facts = asyncio.get_running_loop(), self._facts

@@ -23,10 +23,15 @@ from flashsale.rights import RightKeys
 _PUBLIC_KEY_ALGORITHMS: Final = ["RS256", "ES256", "EdDSA"]
 _SANDBOX_TOKEN_S: Final = 30 * 86_400
 _LEEWAY_S: Final = 30
+_JWKS_WAIT_S: Final = 3
 
 
 class NoIdentityError(Exception):
     """The token is missing, malformed, expired or not the shop's; str() says which."""
+
+
+class IdentityAwayError(Exception):
+    """The shop's keys can't be had now, so nobody's identity can be checked; that is not the fan's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +100,13 @@ class Identities:
         self._issuer = settings.jwt_issuer or None
         self._audience = settings.jwt_audience or None
         self._jwks = settings.jwt_jwks
-        self._jwks_client = jwt.PyJWKClient(self._jwks, cache_keys=True) if "://" in self._jwks else None
+        self._jwks_client = (
+            jwt.PyJWKClient(self._jwks, cache_keys=True, timeout=_JWKS_WAIT_S) if "://" in self._jwks else None
+        )
         self._jwks_file = self._read_jwks() if self._jwks and self._jwks_client is None else None
 
     async def fan_of(self, authorization: str) -> str:
-        """The fan whom `Authorization: Bearer <token>` names. Raises NoIdentityError."""
+        """The fan whom `Authorization: Bearer <token>` names. Raises NoIdentityError or IdentityAwayError."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise NoIdentityError("send Authorization: Bearer <the shop's token>")
@@ -114,7 +121,7 @@ class Identities:
                 leeway=_LEEWAY_S,
                 options={"require": self._required, "verify_aud": self._audience is not None},
             )
-        except jwt.PyJWTError as fault:
+        except (jwt.PyJWTError, TypeError, ValueError) as fault:  # a key of another kind than the token says
             raise NoIdentityError(f"the token was refused: {fault}") from fault
         fan = claims["sub"]
         if not isinstance(fan, str) or not rights.is_fan(fan):
@@ -139,6 +146,8 @@ class Identities:
                 signing = await asyncio.to_thread(self._jwks_client.get_signing_key_from_jwt, token)
                 return signing.key, _PUBLIC_KEY_ALGORITHMS
             key_id = jwt.get_unverified_header(token).get("kid")
+        except jwt.PyJWKClientConnectionError as away:
+            raise IdentityAwayError(str(away)) from away
         except jwt.PyJWTError as fault:
             raise NoIdentityError(f"the token was refused: {fault}") from fault
         assert self._jwks_file is not None

@@ -157,6 +157,11 @@ async def load_applied(connection: Connection, load: StockLoad) -> None:
     await connection.execute(query("sales", "stock_load_applied"), load.load)
 
 
+async def has_newer_occurrence(connection: Connection, sale: Sale, *, weekly_name: str) -> bool:
+    """Whether the weekly plan of that name has an occurrence after this one."""
+    return bool(await connection.fetchval(query("sales", "newer_occurrence"), weekly_name, sale.opens_ms))
+
+
 async def log(connection: Connection, *, actor: str, verb: str, sale: str | None, detail: Mapping[str, Any]) -> None:
     """Write down who did what."""
     await connection.execute(query("sales", "log"), actor, verb, sale, dict(detail))

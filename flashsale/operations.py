@@ -4,6 +4,7 @@ A process that dies between the two leaves Postgres knowing more than the bucket
 worker calls it all the time.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,10 +14,11 @@ from redis.asyncio import Redis
 from flashsale import clock, ledger, limits, plan, stock
 from flashsale.clock import from_ms
 from flashsale.errors import BadInputError, StateError
+from flashsale.ledger import StockLoad
 from flashsale.outcomes import Effect
 from flashsale.plan import Plan
-from flashsale.queries import Pool
-from flashsale.sale import Sale, Verb
+from flashsale.queries import Connection, Pool
+from flashsale.sale import Sale, State, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Operations:
         """Number the units, put them into the buckets, and let the sale wait for its opening. Raises StateError."""
         async with self.postgres.acquire() as connection:
             written, _ = await ledger.plan_of(connection, sale)
+            await self._refuse_namesake(await ledger.find(connection, sale))
             async with connection.transaction():
                 moved = await ledger.move(connection, sale, Verb.LOAD, actor=self.actor, detail={})
                 if moved.closes_ms <= clock.now_ms():
@@ -82,24 +85,28 @@ class Operations:
         """Bring the buckets level with Postgres; one effect for each bucket. Safe to repeat, whatever died half-way.
 
         Buckets are made only until they are known to have been made once: after that, one that is not there has lost
-        its memory, and stays closed until it is recovered.
+        its memory, and stays closed until it is recovered. A bucket of another generation is left alone.
         """
+        facts = await stock.facts(self.redis, sale.all_buckets)
+        if any(one.loaded and one.generation != sale.generation for one in facts):
+            return [Effect.OTHER_GENERATION] * len(facts)
         async with self.postgres.acquire() as connection:
-            making = not await ledger.is_in_buckets(connection, sale.sale)
-            if making:
-                loads = await ledger.loads_of(connection, sale.sale)
-            else:
-                loads = await ledger.loads_waiting(connection, sale.sale)
-                if loads and not all(facts.loaded for facts in await stock.facts(self.redis, sale.all_buckets)):
-                    loads = []
-            # Stock first, so that a bucket that is there is a full one.
-            for load in loads:
-                await stock.apply_load(self.redis, sale.sale, load)
-                await ledger.load_applied(connection, load)
-            effects = await stock.tell_sale(self.redis, sale, create=making)
-            if making:
+            if not await ledger.is_in_buckets(connection, sale.sale):
+                # Stock first, so that a bucket that is there is a full one.
+                await self._apply(connection, sale, await ledger.loads_of(connection, sale.sale))
+                effects = await stock.tell_sale(self.redis, sale, create=True)
                 await ledger.now_in_buckets(connection, sale.sale)
+                return effects
+            # The state first: it needs no memory, and a sale must be paused and closed whatever its stock does.
+            effects = await stock.tell_sale(self.redis, sale, create=False)
+            if all(one.loaded for one in facts):
+                await self._apply(connection, sale, await ledger.loads_waiting(connection, sale.sale))
         return effects
+
+    async def _apply(self, connection: Connection, sale: Sale, loads: Sequence[StockLoad]) -> None:
+        for load in loads:
+            await stock.apply_load(self.redis, sale.sale, load)
+            await ledger.load_applied(connection, load)
 
     async def note_clock(self, sale: Sale) -> Sale:
         """Write down an opening or closing that the buckets' clock has already decided."""
@@ -114,14 +121,22 @@ class Operations:
         """The next week's draft of a weekly sale; None when this one is not weekly or the next is there already."""
         async with self.postgres.acquire() as connection:
             _, weekly_from = await ledger.plan_of(connection, sale)
-        if weekly_from is None:
-            return None
+            if weekly_from is None:
+                return None
+            current = await ledger.find(connection, sale)
+            if await ledger.has_newer_occurrence(connection, current, weekly_name=weekly_from["sale"]):
+                return None
         written = plan.from_data(weekly_from)
-        current = await self._find(sale)
         try:
             return await self.create(written, now=max(from_ms(current.opens_ms), clock.now()))
         except BadInputError:
             return None
+
+    async def _refuse_namesake(self, sale: Sale) -> None:
+        """Raises StateError when Valkey still holds another sale of this name."""
+        facts = await stock.facts(self.redis, sale.all_buckets)
+        if sale.state is State.DRAFT and any(one.loaded and one.generation != sale.generation for one in facts):
+            raise StateError(f"Valkey still holds another sale named {sale.sale}; give this one another name.")
 
     async def _find(self, sale: str) -> Sale:
         async with self.postgres.acquire() as connection:

@@ -7,7 +7,7 @@ from flashsale.api import replies
 from flashsale.api.bodies import body_fault, has_body, read_json
 from flashsale.api.picture import SalePicture, right_expires_s
 from flashsale.api.replies import Receive, RefusedError, Reply, Scope, refusal
-from flashsale.identity import Identities, NoIdentityError
+from flashsale.identity import Identities, IdentityAwayError, NoIdentityError
 from flashsale.metrics import OutcomeTally
 from flashsale.outcomes import Outcome
 from flashsale.reservation import Request, Reservations
@@ -75,6 +75,8 @@ class Entrance:
             return await self._identities.fan_of(authorization.decode("latin-1"))
         except NoIdentityError as fault:
             raise RefusedError(replies.unauthorized(str(fault))) from fault
+        except IdentityAwayError as away:
+            raise RefusedError(replies.IDENTITY_AWAY) from away
 
 
 def _right(picture: SalePicture, fan: str, channel: str) -> Right:

@@ -84,7 +84,7 @@ class Hot:
     async def _purchase(self, scope: Scope, receive: Receive, target: Target) -> Reply:
         """One press of buy. Raises RefusedError for what is malformed."""
         # A retry may be of a win whose reply was lost, so it always asks the bucket.
-        if target.early is not None and scope["query_string"] != _RETRY:
+        if target.early is not None and scope["query_string"] != _RETRY and self._pictures.fresh:
             self._metrics.refused_early.counts[target.early_outcome] += 1
             return target.early
         started = time.perf_counter()

@@ -28,7 +28,7 @@ _SIGNED: Final = (("WebhookId", "WebhookTimestamp", "WebhookSignature"),)
 _NO_STORE: Final = {"Cache-Control": "`no-store`"}
 _SHARED: Final = {"Cache-Control": "`public, max-age=1`", "ETag": "Changes when the answer changes"}
 _STORE: Final = (problems.STORE_AWAY, problems.BROKEN)
-_OWN: Final = (problems.NO_IDENTITY, replies.UNKNOWN_ORDER, *_STORE)
+_OWN: Final = (problems.NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_ORDER, *_STORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ OPERATIONS: Final = (
         f"Newest first, those that are still on their way to the database included; of those that are there, the "
         f"newest {limits.ORDERS_PER_PAGE}.",
         (Answer(200, "The orders", "Orders", headers=_NO_STORE),),
-        (problems.NO_IDENTITY, replies.UNKNOWN_SALE, *_STORE),
+        (problems.NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_SALE, *_STORE),
         parameters=("sale_of_orders",),
         security=_BEARER,
     ),

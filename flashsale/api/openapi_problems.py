@@ -44,7 +44,8 @@ def purchase_problems() -> tuple[Reply, ...]:
     """How a purchase may be refused: what the script may tell, and what is found out before it."""
     before = {Outcome.NO_RIGHT, Outcome.WAIT, Outcome.UNKNOWN}
     return (
-        replies.BAD_KEY, NO_IDENTITY, replies.UNKNOWN_SALE, replies.UNKNOWN_ITEM, replies.TOO_LARGE, replies.NOT_JSON,
+        replies.BAD_KEY, NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_SALE, replies.UNKNOWN_ITEM,
+        replies.TOO_LARGE, replies.NOT_JSON,
         *_refusals("purchase", before),
     )  # fmt: skip
 
@@ -52,7 +53,7 @@ def purchase_problems() -> tuple[Reply, ...]:
 def reservation_problems() -> tuple[Reply, ...]:
     """How a reservation may be refused."""
     return (
-        BAD_INPUT, NO_IDENTITY, replies.UNKNOWN_SALE, replies.TOO_LARGE, replies.NOT_JSON,
+        BAD_INPUT, NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_SALE, replies.TOO_LARGE, replies.NOT_JSON,
         *_refusals("reserve", {Outcome.WAIT, Outcome.UNKNOWN}),
     )  # fmt: skip
 

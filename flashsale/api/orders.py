@@ -14,7 +14,7 @@ from flashsale.api.bodies import pass_over_body
 from flashsale.api.events import TooManyWatchersError, Watchers
 from flashsale.api.picture import Pictures
 from flashsale.api.replies import RefusedError, problem
-from flashsale.identity import Identities, NoIdentityError
+from flashsale.identity import Identities, IdentityAwayError, NoIdentityError
 from flashsale.order import Order
 from flashsale.sale import SLUG
 from flashsale.stores import Stores
@@ -99,6 +99,8 @@ class Orders:
             return await self._identities.fan_of(request.headers.get("authorization", ""))
         except NoIdentityError as refused:
             raise RefusedError(replies.unauthorized(str(refused))) from refused
+        except IdentityAwayError as away:
+            raise RefusedError(replies.IDENTITY_AWAY) from away
 
     async def _own_confirmed(self, request: Request) -> Order:
         """The asker's order, once it is in Postgres; there alone it can be paid and cancelled."""

@@ -16,7 +16,6 @@ import orjson
 
 from flashsale import ledger, limits, stock, stores
 from flashsale.api.replies import PREFIX, SHARED, Reply, refusal, reply
-from flashsale.errors import FlashsaleError
 from flashsale.outcomes import Outcome
 from flashsale.sale import Sale, State, state_at
 from flashsale.stock import BucketFacts
@@ -24,10 +23,11 @@ from flashsale.stores import Stores
 
 _log = logging.getLogger(__name__)
 _STALE_S: Final = 1.0
+_PLANS_WAIT_S: Final = 0.3
+_FIRST_PLANS_WAIT_S: Final = 5.0
 _LOW_SHARE: Final = 0.1
 _ASK_AGAIN_FAR_S: Final = 30
 _RIGHT_GRACE_S: Final = 86_400
-_TROUBLE = (*stores.TROUBLE, FlashsaleError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Pictures:
             try:
                 async with asyncio.timeout(_STALE_S):
                     await self.renew()
-            except _TROUBLE as trouble:
+            except Exception as trouble:  # noqa: BLE001 -- whatever it is, the next look may go well
                 _log.warning("picture.stale trouble=%s: %s", type(trouble).__name__, trouble)
                 if not self.fresh:
                     self.targets = _targets(self._by_name, early=False)
@@ -104,11 +104,13 @@ class Pictures:
         """Look at the buckets, and now and then at Postgres. With Postgres away, the known sales stay."""
         started = time.monotonic()
         if not self._sales or started - self._sales_read > limits.PLAN_REFRESH_S:
+            # Postgres has a time of its own, so that waiting for it never makes the picture of the buckets old.
+            patience_s = _PLANS_WAIT_S if self._sales_read else _FIRST_PLANS_WAIT_S
+            self._sales_read = started
             try:
-                async with self._stores.postgres.acquire(timeout=2) as connection:
+                async with asyncio.timeout(patience_s), self._stores.postgres.acquire() as connection:
                     sales = await ledger.every(connection, drafts=False)
                 self._sales = [sale for sale in sales if sale.in_buckets]
-                self._sales_read = started
             except stores.POSTGRES_TROUBLE as trouble:
                 _log.warning("picture.plans_stale trouble=%s: %s", type(trouble).__name__, trouble)
         buckets = [bucket for sale in self._sales for bucket in sale.all_buckets]

@@ -117,6 +117,9 @@ BROKEN: Final = problem(500, "broken", "Something of ours broke; it was logged")
 CROWDED: Final = problem(503, "crowded", "It is crowded, ask again", retry_after_s=2)
 
 
+IDENTITY_AWAY: Final = problem(503, "identity-away", "We can't check who you are right now, ask again", retry_after_s=2)
+
+
 def unauthorized(detail: str) -> Reply:
     """401 with the scheme that is asked for."""
     made = problem(401, "no-identity", "Sign in first", detail=detail)

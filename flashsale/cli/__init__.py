@@ -50,7 +50,9 @@ def main() -> None:
     """Run the command line; every fault of ours becomes one sentence and an exit status."""
     from flashsale.cli import register  # noqa: PLC0415 -- the verbs import this module
 
-    # Told to end, a command ends as with Ctrl-C: in order, with nothing left behind.
+    # Told to end, a command ends as with Ctrl-C: in order, with nothing left behind. A shell that starts it in the
+    # background has it ignore Ctrl-C; ours is heard all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     register.all_verbs()
     try:

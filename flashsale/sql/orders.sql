@@ -1,11 +1,12 @@
 -- Orders: landing, looking up, ending, and the returns that ending writes.
 
 -- name: land
--- For orders that are new, as nearly all are. A unit beyond what was loaded is passed over; anything that is there
+-- For orders that are new, as nearly all are. An order that lands late, by more than five seconds, has its whole payment
+-- window from then on: it could not be paid before. A unit beyond what was loaded is passed over; anything that is there
 -- already is a unique violation, and nothing is inserted.
 insert into orders (order_id, sale, item, unit, fan, bucket, channel, lane, price_minor, currency, accepted_ms, pay_before_ms)
 select a.order_id, s.sale, i.item, a.unit, a.fan, $2, a.channel, a.lane, i.price_minor, s.currency, a.accepted_ms,
-       a.accepted_ms + s.pay_window_s * 1000::bigint
+       greatest(a.accepted_ms, (extract(epoch from now()) * 1000)::bigint - 5000) + s.pay_window_s * 1000::bigint
 from unnest($3::uuid[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[], $9::bigint[])
      as a (order_id, item, unit, fan, channel, lane, accepted_ms)
 join sales s on s.sale = $1
@@ -16,7 +17,7 @@ join items i on i.sale = s.sale and i.item = a.item and a.unit <= i.loaded;
 -- known_orders tells which. Costs Postgres a third more.
 insert into orders (order_id, sale, item, unit, fan, bucket, channel, lane, price_minor, currency, accepted_ms, pay_before_ms)
 select a.order_id, s.sale, i.item, a.unit, a.fan, $2, a.channel, a.lane, i.price_minor, s.currency, a.accepted_ms,
-       a.accepted_ms + s.pay_window_s * 1000::bigint
+       greatest(a.accepted_ms, (extract(epoch from now()) * 1000)::bigint - 5000) + s.pay_window_s * 1000::bigint
 from unnest($3::uuid[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[], $9::bigint[])
      as a (order_id, item, unit, fan, channel, lane, accepted_ms)
 join sales s on s.sale = $1
@@ -66,8 +67,13 @@ select order_id, sale, item, bucket, unit, fan, 'cancelled' from ended
 returning order_id;
 
 -- name: returns_waiting
-select order_id, sale, item, bucket, unit, fan from returns where sale = $1 and given_back_at is null
-order by bucket, item, created_at limit $2;
+select order_id, sale, item, bucket, unit, fan from (select * from returns where sale = $1 and given_back_at is null and refused_at is null
+      order by created_at limit $2) as waiting
+order by bucket, item, created_at;
+
+-- name: returns_refused
+-- The bucket does not know these orders: it has lost a part of its memory. They wait for a person.
+update returns set refused_at = now() where order_id = any($1::uuid[]) and refused_at is null;
 
 -- name: returns_given_back
 update returns set given_back_at = now() where order_id = any($1::uuid[]) and given_back_at is null;

@@ -50,6 +50,9 @@ update sales set in_buckets_at = now() where sale = $1 and in_buckets_at is null
 -- name: stock_load_applied
 update stock_loads set applied_at = now() where load = $1 and applied_at is null;
 
+-- name: newer_occurrence
+select exists (select from sales where weekly_from ->> 'sale' = $1 and opens_ms > $2);
+
 -- name: log
 insert into ops_log (actor, verb, sale, detail) values ($1, $2, $3, $4);
 

@@ -48,12 +48,14 @@ async def _give_back(
 ) -> int:
     effects = await stock.give_back(stores.redis, bucket=bucket, item=item, returned=returned)
     done = [one.order for one, effect in zip(returned, effects, strict=True) if effect is not Effect.NO_SUCH_ORDER]
+    refused = [one.order for one, effect in zip(returned, effects, strict=True) if effect is Effect.NO_SUCH_ORDER]
     async with stores.postgres.acquire() as connection:
         await connection.execute(query("orders", "returns_given_back"), done)
+        if refused:
+            await connection.execute(query("orders", "returns_refused"), refused)
+            metrics.not_given_back.inc(len(refused))
+            _log.error("return.unknown_to_bucket sale=%s units=%d", bucket.sale, len(refused))
     metrics.given_back.inc(effects.count(Effect.APPLIED))
-    if len(done) < len(returned):
-        metrics.not_given_back.inc(len(returned) - len(done))
-        _log.error("return.unknown_to_bucket sale=%s units=%d", bucket.sale, len(returned) - len(done))
     return len(done)
 
 

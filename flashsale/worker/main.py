@@ -18,6 +18,7 @@ from flashsale.keys import Bucket
 from flashsale.metrics import WorkerMetrics, worker_metrics
 from flashsale.operations import Operations
 from flashsale.sale import Sale, State
+from flashsale.stock import BucketFacts
 from flashsale.stores import Stores
 from flashsale.worker import keep
 from flashsale.worker.land import Lander
@@ -76,24 +77,33 @@ class Worker:
                 await keep.pause_between(over, every_s)
 
     async def _keep(self) -> None:
+        """Look after every sale; trouble with one is no trouble of the others, and landing comes before all."""
         async with self._stores.postgres.acquire() as connection:
-            sales = await ledger.every(connection, drafts=False)
-        active = []
-        for sale in sales:
-            facts = await stock.facts(self._stores.redis, sale.all_buckets)
-            outbox = sum(one.outbox for one in facts)
-            self._metrics.outbox_orders.labels(sale=sale.sale).set(outbox)
-            current = await keep.keep_level(self._operations, sale, facts)
-            if current.state is State.CLOSED and sale.sale not in self._planned:
-                await keep.plan_next_week(self._operations, current)
-                self._planned.add(sale.sale)
-            if sale.state is not State.CLOSED or outbox:
-                active.append(sale)
-        self._sales = sales
-        self._start_landers(active)
+            self._sales = await ledger.every(connection, drafts=False)
+        facts = {sale.sale: await stock.facts(self._stores.redis, sale.all_buckets) for sale in self._sales}
+        outbox = {name: sum(one.outbox for one in bucket_facts) for name, bucket_facts in facts.items()}
+        for name, orders in outbox.items():
+            self._metrics.outbox_orders.labels(sale=name).set(orders)
+        self._start_landers([s for s in self._sales if s.state is not State.CLOSED or outbox[s.sale]])
+        for sale in self._sales:
+            try:
+                await self._keep_one(sale, facts[sale.sale])
+            except _TROUBLE as trouble:
+                self._metrics.trouble.labels(loop=f"keep:{sale.sale}").inc()
+                _log.warning("worker.trouble sale=%s trouble=%s: %s", sale.sale, type(trouble).__name__, trouble)
+
+    async def _keep_one(self, sale: Sale, facts: list[BucketFacts]) -> None:
+        current = await keep.keep_level(self._operations, sale, facts)
+        if current.state is State.CLOSED and sale.sale not in self._planned:
+            await keep.plan_next_week(self._operations, current)
+            self._planned.add(sale.sale)
 
     def _start_landers(self, active: list[Sale]) -> None:
         wanted = {bucket for sale in active for bucket in sale.all_buckets}
+        for bucket in [bucket for bucket, (landing, _) in self._landers.items() if landing.done()]:
+            # It should never end by itself; what it died of is told, and another takes its place.
+            landing, _ = self._landers.pop(bucket)
+            _log.error("worker.lander_died sale=%s fault=%r", bucket.sale, landing.exception())
         for bucket in wanted - self._landers.keys():
             lander = Lander(
                 redis=self._stores.redis,

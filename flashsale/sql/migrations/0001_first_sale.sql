@@ -81,9 +81,10 @@ create table returns (
     fan           text not null,
     reason        text not null check (reason in ('expired', 'cancelled')),
     created_at    timestamptz not null default now(),
-    given_back_at timestamptz
+    given_back_at timestamptz,
+    refused_at    timestamptz
 );
-create index returns_waiting on returns (sale, bucket, item) where given_back_at is null;
+create index returns_waiting on returns (sale, bucket, item) where given_back_at is null and refused_at is null;
 
 create table payments (
     payment      uuid primary key,
