@@ -4,24 +4,28 @@
 -- For orders that are new, as nearly all are. An order that lands late, by more than five seconds, has its whole payment
 -- window from then on: it could not be paid before. A unit beyond what was loaded is passed over; anything that is there
 -- already is a unique violation, and nothing is inserted.
+with clock as materialized (select (extract(epoch from now()) * 1000)::bigint - 5000 as late_ms)
 insert into orders (order_id, sale, item, unit, fan, bucket, channel, lane, price_minor, currency, accepted_ms, pay_before_ms)
 select a.order_id, s.sale, i.item, a.unit, a.fan, $2, a.channel, a.lane, i.price_minor, s.currency, a.accepted_ms,
-       greatest(a.accepted_ms, (extract(epoch from now()) * 1000)::bigint - 5000) + s.pay_window_s * 1000::bigint
-from unnest($3::uuid[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[], $9::bigint[])
-     as a (order_id, item, unit, fan, channel, lane, accepted_ms)
-join sales s on s.sale = $1
-join items i on i.sale = s.sale and i.item = a.item and a.unit <= i.loaded;
-
--- name: land_again
--- Safe to repeat: also passes over orders that are there already or clash with a live order for the same unit;
--- known_orders tells which. Costs Postgres a third more.
-insert into orders (order_id, sale, item, unit, fan, bucket, channel, lane, price_minor, currency, accepted_ms, pay_before_ms)
-select a.order_id, s.sale, i.item, a.unit, a.fan, $2, a.channel, a.lane, i.price_minor, s.currency, a.accepted_ms,
-       greatest(a.accepted_ms, (extract(epoch from now()) * 1000)::bigint - 5000) + s.pay_window_s * 1000::bigint
+       greatest(a.accepted_ms, c.late_ms) + s.pay_window_s * 1000::bigint
 from unnest($3::uuid[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[], $9::bigint[])
      as a (order_id, item, unit, fan, channel, lane, accepted_ms)
 join sales s on s.sale = $1
 join items i on i.sale = s.sale and i.item = a.item and a.unit <= i.loaded
+cross join clock c;
+
+-- name: land_again
+-- Safe to repeat: also passes over orders that are there already or clash with a live order for the same unit;
+-- known_orders tells which. Costs Postgres a third more.
+with clock as materialized (select (extract(epoch from now()) * 1000)::bigint - 5000 as late_ms)
+insert into orders (order_id, sale, item, unit, fan, bucket, channel, lane, price_minor, currency, accepted_ms, pay_before_ms)
+select a.order_id, s.sale, i.item, a.unit, a.fan, $2, a.channel, a.lane, i.price_minor, s.currency, a.accepted_ms,
+       greatest(a.accepted_ms, c.late_ms) + s.pay_window_s * 1000::bigint
+from unnest($3::uuid[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[], $9::bigint[])
+     as a (order_id, item, unit, fan, channel, lane, accepted_ms)
+join sales s on s.sale = $1
+join items i on i.sale = s.sale and i.item = a.item and a.unit <= i.loaded
+cross join clock c
 on conflict do nothing;
 
 -- name: known_orders
