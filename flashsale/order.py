@@ -81,13 +81,11 @@ async def land(connection: Connection, *, sale: str, bucket: int, entries: Seque
     """
     wins = [win for entry in entries for win in entry.wins]
     new = await _insert(connection, sale=sale, bucket=bucket, wins=wins)
-    aside = [_unreadable(entry) for entry in entries if entry.fault]
-    if new < len(wins):
-        aside += await _refused(connection, sale=sale, entries=entries)
+    refused = await _refused(connection, sale=sale, entries=entries) if new < len(wins) else []
+    aside = [*(_unreadable(entry) for entry in entries if entry.fault), *refused]
     if aside:
         await _set_aside(connection, sale=sale, bucket=bucket, aside=aside)
-    refused = sum(1 for one in aside if not one.reason.startswith(UNREADABLE))
-    return Landed(new, len(wins) - new - refused, tuple(aside))
+    return Landed(new, len(wins) - new - len(refused), tuple(aside))
 
 
 async def _insert(connection: Connection, *, sale: str, bucket: int, wins: Sequence[Win]) -> int:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from redis.asyncio import Redis
 
@@ -114,11 +113,6 @@ def _facts(time: tuple[int, int], plan: dict[bytes, bytes], counts: dict[bytes, 
         reserved_by_channel=by_channel,
         outbox=number.get(keys.COUNT_OUTBOX, 0),
     )
-
-
-async def free_ranges(redis: Redis, bucket: Bucket, item: str) -> list[tuple[int, int]]:
-    """The free units of an item in a bucket, as ranges with both ends, in the order in which they will be sold."""
-    return [parse_range(text) for text in cast("list[bytes]", await redis.lrange(bucket.free_key(item), 0, -1))]
 
 
 def parse_range(text: bytes) -> tuple[int, int]:

@@ -27,11 +27,6 @@ class Reply(NamedTuple):
     start: Message
     body: Message
 
-    async def send(self, send: Send) -> None:
-        """Send it to one client."""
-        await send(self.start)
-        await send(self.body)
-
     def response(self) -> Response:
         """The same for Starlette."""
         headers = {name.decode(): value.decode() for name, value in self.start["headers"]}

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Final
 
-import orjson
 from rich.console import Console
 from rich.table import Table
 
@@ -77,10 +76,6 @@ class Report:
                 "conditions": {**self.conditions, **metric.conditions},
             }
         return data
-
-    def as_json(self) -> str:
-        """The form that others read, as text."""
-        return orjson.dumps(self.as_data(), option=orjson.OPT_INDENT_2).decode()
 
 
 def compared(

@@ -125,13 +125,6 @@ async def _backends(postgres: Pool) -> list[int]:
         return [connection.get_server_pid() for connection in connections]
 
 
-async def _backend_pids(postgres: Pool) -> list[int]:
-    """Open every connection of the pool; the processes that serve them."""
-    async with AsyncExitStack() as held:
-        connections = [await held.enter_async_context(postgres.acquire()) for _ in range(limits.LANDINGS_IN_FLIGHT_MAX)]
-        return [connection.get_server_pid() for connection in connections]
-
-
 async def _columns(ground: Ground, bucket: Bucket) -> list[tuple[list[Any], ...]]:
     """The orders in the outbox as columns, in batches as the worker reads them."""
     batches: list[tuple[list[Any], ...]] = []

@@ -25,7 +25,7 @@ async def test_a_load_is_applied_once(verbs: Verbs, sale_name: str) -> None:
     assert await stock.apply_load(verbs.redis, sale_name, load) is Effect.APPLIED_BEFORE
     held = await holdings(verbs.redis, verbs.bucket)
     check(held, loaded={"a": 10}, limit=1)
-    assert await stock.free_ranges(verbs.redis, verbs.bucket, "a") == [(1, 10)]
+    assert await verbs.redis.lrange(verbs.bucket.free_key("a"), 0, -1) == [b"1-10"]
 
 
 async def test_loads_join_and_items_stay_apart(verbs: Verbs) -> None:
