@@ -63,7 +63,7 @@ def trust_of(settings: Settings) -> Trust:
 class Api:
     """The ASGI application that a server runs: everything is opened at its start-up and closed at its end.
 
-    Raises BadInputError that names the setting.
+    trouble: what kept it from starting. Raises BadInputError that names the setting.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -72,6 +72,7 @@ class Api:
         self._opened = AsyncExitStack()
         self._watchers = Watchers()
         self._hot: Hot | None = None
+        self.trouble: Exception | None = None
 
     def quiet(self) -> None:
         """Called when the server is told to stop: streams that would keep it waiting come to their end."""
@@ -88,9 +89,10 @@ class Api:
         await receive()
         try:
             self._hot = await self._opened.enter_async_context(_assembled(self._settings, self._trust, self._watchers))
-        except Exception as trouble:
-            await send({"type": "lifespan.startup.failed", "message": str(trouble)})
-            raise
+        except Exception as trouble:  # noqa: BLE001 -- whoever runs the server raises it to the person who started it
+            self.trouble = trouble
+            await send({"type": "lifespan.startup.failed", "message": ""})
+            return
         _settle_memory()
         await send({"type": "lifespan.startup.complete"})
         await receive()

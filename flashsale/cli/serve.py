@@ -4,25 +4,18 @@ import errno
 import signal
 import socket
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-import uvicorn
 
 from flashsale import config, stores
 from flashsale.cli import show
 from flashsale.cli.run import run
-from flashsale.config import Settings
 from flashsale.embedded import EmbeddedPair
 from flashsale.errors import SurroundingsError
 from flashsale.worker import main as worker_process
 
-if TYPE_CHECKING:
-    from flashsale.api.app import Api
-
 BACKLOG = 4096
-GRACE_S = 10
 
 
 def up(
@@ -61,51 +54,12 @@ def serve(
     """
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = config.load(**given)
-    from flashsale.api.app import Api  # noqa: PLC0415 -- only this verb needs the web framework
+    from flashsale.api import server  # noqa: PLC0415 -- only this verb needs the web framework
+    from flashsale.api.app import Api  # noqa: PLC0415
 
     api = Api(settings)
     listener = listen(settings.host, settings.port)
-    show.text(f"Serving on {settings.base_url}")
-    http(settings, api, listener)
-
-
-def http(settings: Settings, api: "Api", listener: socket.socket) -> None:
-    """Run one api process on a listening socket."""
-    from flashsale.api.one_write import OneWrite  # noqa: PLC0415 -- as above
-
-    class Server(uvicorn.Server):
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            """Told to stop, once politely and a second time at once. Stopping when told to is no failure: exit 0."""
-            api.quiet()
-            self.force_exit, self.should_exit = self.should_exit, True
-
-    server = Server(
-        uvicorn.Config(
-            api,
-            interface="asgi3",
-            loop="uvloop",
-            http=OneWrite,
-            lifespan="on",
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
-            backlog=BACKLOG,
-            h11_max_incomplete_event_size=16_384,
-        )
-    )
-    # Trouble at the start has to reach the person as a sentence, not as a log of the web server's.
-    run(_check_stores(settings))
-    server.run(sockets=[listener])
-    if not server.started:
-        raise SurroundingsError("The api could not start; its log above says why.")
-
-
-async def _check_stores(settings: Settings) -> None:
-    addresses = stores.addresses_of(settings)
-    async with stores.opened(redis_url=addresses.redis_url, postgres_dsn=addresses.postgres_dsn, connections=1):
-        return
+    server.run(api, listener, on_started=lambda: show.text(f"Serving on {settings.base_url}"))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,63 @@
+"""The web server of an api process: uvicorn, told what this application needs of it."""
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from flashsale.api.app import Api
+from flashsale.api.one_write import OneWrite
+from flashsale.errors import SurroundingsError
+
+BACKLOG: Final = 4096
+GRACE_S: Final = 10
+
+
+def run(api: Api, listener: socket.socket, *, on_started: Callable[[], None] = lambda: None) -> None:
+    """Answer on a listening socket until told to stop. on_started: called when requests are taken.
+
+    Raises what kept the application from starting: SurroundingsError when a store is away.
+    """
+    server = _Server(
+        uvicorn.Config(
+            api,
+            interface="asgi3",
+            loop="uvloop",
+            http=OneWrite,
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+            backlog=BACKLOG,
+        ),
+        api=api,
+        on_started=on_started,
+    )
+    with suppress(SystemExit):  # an application that does not start ends uvicorn so; the reason is raised below
+        server.run(sockets=[listener])
+    if api.trouble is not None:
+        raise api.trouble
+    if not server.started:
+        raise SurroundingsError("The web server could not start; its log above says why.")
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, *, api: Api, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._api = api
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Told to stop, once politely and a second time at once. Stopping when told to is no failure: exit 0."""
+        self._api.quiet()
+        self.force_exit, self.should_exit = self.should_exit, True
