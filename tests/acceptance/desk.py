@@ -11,6 +11,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from flashsale import plan, stores
 from flashsale.embedded import Addresses
+from flashsale.keys import Bucket
 from flashsale.operations import Operations
 from flashsale.sale import Verb
 from tests.integration.rows import clear
@@ -64,6 +65,14 @@ class Desk:
     def move(self, sale: str, verb: Verb) -> None:
         """Open, pause, resume or close."""
         self.portal.call(self.operations.move, sale, verb)
+
+    def fill_outbox(self, sale: str) -> None:
+        """Let the bucket take no order for now, as when Postgres has been away for long."""
+        self.portal.call(self.operations.redis.hset, Bucket(sale, 0).sale_key, "outbox_max", "0")
+
+    def empty_outbox(self, sale: str) -> None:
+        """Let it take orders again."""
+        self.portal.call(self.operations.redis.hset, Bucket(sale, 0).sale_key, "outbox_max", "1000")
 
     def rows(self, sql: str, *arguments: object) -> list[dict[str, Any]]:
         """What Postgres answers."""

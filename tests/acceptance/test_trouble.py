@@ -27,6 +27,26 @@ def test_paused_and_resumed(fan: Fan, ops: Desk, sale_name: str) -> None:
     fan.see("won")
 
 
+def test_crowded(fan: Fan, ops: Desk, sale_name: str) -> None:
+    """Given a bucket that takes no more for now / When the fan presses / Then the page counts down, asks and wins."""
+    keys: list[str] = []
+    ops.sale(sale_name)
+    fan.come(sale_name)
+    fan.see("buy")
+    fan.page.on("request", lambda one: keys.append(one.headers.get("idempotency-key", "")))
+    ops.fill_outbox(sale_name)
+    fan.press("buy")
+    fan.see("crowded")
+    assert "人太多了" in fan.told
+    assert fan.find("again").is_visible()
+
+    ops.empty_outbox(sale_name)
+    fan.see("won")
+    pressed = [key for key in keys if key]
+    assert len(pressed) >= 2
+    assert set(pressed) == {pressed[0]}
+
+
 def test_a_press_whose_answer_is_lost(fan: Fan, ops: Desk, sale_name: str) -> None:
     """Given a press that was heard / When its answer is lost / Then the same key finds the one order."""
     keys: list[str] = []
