@@ -1,6 +1,6 @@
 """The audit: where every unit is, by number.
 
-    loaded = free in buckets + on the move + in outboxes + live orders + returns under way
+    loaded = free in buckets + on the move + in outboxes + live orders + returns under way + held
 
 Stated here and nowhere else; the command line, the tests and the rehearsal's verdict call this module. A unit may
 show up twice while it passes from one place to the next (landed but not trimmed, given back but not noted); those
@@ -10,14 +10,13 @@ read before and after Postgres, and what looks wrong is looked at again; only wh
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from redis.asyncio import Redis
-
-from flashsale import audit_stores, ledger
+from flashsale import audit_stores, ledger, stock
 from flashsale.audit_stores import InBuckets, Recorded
 from flashsale.queries import Pool
+from flashsale.stores import Client
 
 POOL_PUBLIC: Final = "public"
 LOOKS_MAX: Final = 4
@@ -29,7 +28,7 @@ NAMED_MAX: Final = 20
 class ItemAudit:
     """The equation for one item and pool, in units. difference: loaded less all the places; 0 when it balances.
 
-    missing, doubled, beyond: numbers of units that are nowhere, in two places, or were never loaded (the first 20).
+    missing, doubled, beyond: numbers of units that are nowhere, in two places, or were never loaded.
     """
 
     item: str
@@ -44,11 +43,12 @@ class ItemAudit:
     doubled: tuple[int, ...]
     beyond: tuple[int, ...]
     counter_off: int
+    held: int = 0
 
     @property
     def difference(self) -> int:
         """Units that the places don't account for."""
-        return self.loaded - (self.free + self.moving + self.outbox + self.live + self.returning)
+        return self.loaded - (self.free + self.moving + self.outbox + self.live + self.returning + self.held)
 
     @property
     def balanced(self) -> bool:
@@ -58,11 +58,12 @@ class ItemAudit:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The equation for every item of a sale."""
+    """The equation for every item of a sale. closed: buckets that are empty or being rebuilt."""
 
     sale: str
     items: tuple[ItemAudit, ...]
     set_aside: int
+    closed: int = 0
 
     @property
     def balanced(self) -> bool:
@@ -70,18 +71,39 @@ class Audit:
         return all(item.balanced for item in self.items)
 
 
-async def audit(redis: Redis, postgres: Pool, sale_name: str) -> Audit:
-    """Audit one sale; may run while it sells. Raises NotFoundError."""
+async def audit(redis: Client, postgres: Pool, sale_name: str) -> Audit:
+    """Audit one sale; may run while it sells. What is off must be so, for the same units, in every look. Raises
+    NotFoundError."""
     result = await look(redis, postgres, sale_name)
     for _ in range(LOOKS_MAX - 1):
         if result.balanced:
             break
         await asyncio.sleep(LOOK_AGAIN_S)
-        result = await look(redis, postgres, sale_name)
+        again = await look(redis, postgres, sale_name)
+        pairs = zip(result.items, again.items, strict=True)
+        result = replace(again, items=tuple(agreed(earlier, later) for earlier, later in pairs))
     return result
 
 
-async def look(redis: Redis, postgres: Pool, sale_name: str) -> Audit:
+def agreed(earlier: ItemAudit, later: ItemAudit) -> ItemAudit:
+    """A later look, in which only what was off in the earlier one too is off.
+
+    A unit that is off in this look alone passed from one place to the next while they were read: it is on the move.
+    """
+    found = replace(
+        later,
+        missing=_rising(set(later.missing) & set(earlier.missing)),
+        doubled=_rising(set(later.doubled) & set(earlier.doubled)),
+        beyond=_rising(set(later.beyond) & set(earlier.beyond)),
+        counter_off=later.counter_off if later.counter_off == earlier.counter_off else 0,
+    )
+    if found.missing or found.doubled or found.beyond:
+        return found
+    passing = found.difference
+    return replace(found, moving=found.moving + max(0, passing), free=found.free + min(0, passing))
+
+
+async def look(redis: Client, postgres: Pool, sale_name: str) -> Audit:
     """One look: at the buckets, at Postgres, and at the buckets again.
 
     A unit that moved meanwhile is in different places before and after; only what both looks at the buckets agree on
@@ -89,16 +111,19 @@ async def look(redis: Redis, postgres: Pool, sale_name: str) -> Audit:
     """
     async with postgres.acquire() as connection:
         sale = await ledger.find(connection, sale_name)
+    closed = [not one.loaded for one in await stock.facts(redis, sale.all_buckets)]
     before = await audit_stores.look_at_buckets(redis, sale)
     async with postgres.acquire() as connection:
         in_outboxes = {order for item in before.values() for orders in item.outbox.values() for order in orders}
         recorded = await audit_stores.look_at_postgres(connection, sale_name, in_outboxes=in_outboxes)
     after = await audit_stores.look_at_buckets(redis, recorded.sale)
+    closed_after = [not one.loaded for one in await stock.facts(redis, sale.all_buckets)]
     items = tuple(
         _item(item.item, item.loaded, before[item.item], recorded.of(item.item), after[item.item])
         for item in recorded.sale.items
     )
-    return Audit(sale=sale_name, items=items, set_aside=recorded.set_aside)
+    away = sum(a or b for a, b in zip(closed, closed_after, strict=True)) if sale.in_buckets else 0
+    return Audit(sale=sale_name, items=items, set_aside=recorded.set_aside, closed=away)
 
 
 def _item(item: str, loaded: int, before: InBuckets, recorded: Recorded, after: InBuckets) -> ItemAudit:
@@ -110,11 +135,18 @@ def _item(item: str, loaded: int, before: InBuckets, recorded: Recorded, after: 
     sold_twice = waiting.keys() & live
     free_too = (before.free & after.free) & (live | waiting.keys())
 
-    outbox = (waiting_before.keys() | waiting_after.keys()) - live
-    free = (before.free | after.free) - live - outbox
-    returning = recorded.returning - live - outbox - free
-    moving = recorded.moving - live - outbox - free - returning
-    everywhere = live | outbox | free | returning | moving
+    # A held unit leaves by Postgres alone: seen once elsewhere, it left after the look at Postgres; seen twice, not.
+    held_too = recorded.held & ((before.free & after.free) | waiting.keys() | live)
+    held = recorded.held - live
+
+    outbox = (waiting_before.keys() | waiting_after.keys()) - live - held
+    free = (before.free | after.free) - live - outbox - held
+    returning = recorded.returning - live - outbox - free - held
+    moving = (recorded.moving | before.moving | after.moving) - live - outbox - free - returning - held
+    # An order that is set aside is on its way still; its unit counts there when it is nowhere else.
+    aside = {unit for unit in recorded.aside if unit <= loaded}
+    outbox |= aside - live - outbox - free - returning - moving - held
+    everywhere = live | outbox | free | returning | moving | held
     in_two_orders = {unit for unit, orders in waiting.items() if len(orders) > 1}
     return ItemAudit(
         item=item,
@@ -125,9 +157,10 @@ def _item(item: str, loaded: int, before: InBuckets, recorded: Recorded, after: 
         outbox=len(outbox) + len(sold_twice),
         live=len(live),
         returning=len(returning),
-        missing=_named(set(range(1, loaded + 1)) - everywhere),
-        doubled=_named((before.free_twice & after.free_twice) | sold_twice | free_too | in_two_orders),
-        beyond=_named(unit for unit in everywhere if unit > loaded),
+        held=len(held) + len(held_too),
+        missing=_rising(set(range(1, loaded + 1)) - everywhere),
+        doubled=_rising((before.free_twice & after.free_twice) | sold_twice | free_too | held_too | in_two_orders),
+        beyond=_rising(unit for unit in everywhere if unit > loaded),
         counter_off=before.counter_off if before.counter_off == after.counter_off else 0,
     )
 
@@ -139,16 +172,17 @@ def _waiting(seen: InBuckets, recorded: Recorded) -> dict[int, frozenset[str]]:
     return {unit: orders for unit, orders in waiting.items() if orders}
 
 
-def _named(units: Iterable[int]) -> tuple[int, ...]:
-    return tuple(sorted(units)[:NAMED_MAX])
+def _rising(units: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(units))
 
 
 def as_data(audited: Audit) -> dict[str, Any]:
-    """An audit for scripts, in the form that measure and rehearse share."""
+    """An audit for scripts, in the form that measure and rehearse share. Of units that are off, 20 are named."""
     return {
         "sale": audited.sale,
         "balanced": audited.balanced,
         "set_aside": audited.set_aside,
+        "closed_buckets": audited.closed,
         "items": [
             {
                 "item": item.item,
@@ -159,10 +193,11 @@ def as_data(audited: Audit) -> dict[str, Any]:
                 "outbox": item.outbox,
                 "live": item.live,
                 "returning": item.returning,
+                "held": item.held,
                 "difference": item.difference,
-                "missing_units": list(item.missing),
-                "doubled_units": list(item.doubled),
-                "beyond_units": list(item.beyond),
+                "missing_units": list(item.missing[:NAMED_MAX]),
+                "doubled_units": list(item.doubled[:NAMED_MAX]),
+                "beyond_units": list(item.beyond[:NAMED_MAX]),
                 "counter_off": item.counter_off,
             }
             for item in audited.items

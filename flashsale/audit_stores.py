@@ -2,16 +2,15 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from redis.asyncio import Redis
-
-from flashsale import keys, ledger, outbox, stock
+from flashsale import held, keys, ledger, outbox, stock
 from flashsale.keys import Bucket
 from flashsale.queries import Connection, query
 from flashsale.sale import Sale
+from flashsale.stores import Client
 
 _ENTRIES_PER_READ: Final = 200
 _NO_ORDERS: Final[frozenset[str]] = frozenset()
@@ -21,11 +20,14 @@ _NO_ORDERS: Final[frozenset[str]] = frozenset()
 class InBuckets:
     """One item's units as the buckets have them. outbox: unit to the orders that hold it there, 32 hex digits each.
 
+    moving: on their way from one bucket to another.
+
     counter_off: how far the count of free units is from the free units themselves.
     """
 
     free: set[int]
     free_twice: set[int]
+    moving: set[int]
     outbox: Mapping[int, frozenset[str]]
     counter_off: int
 
@@ -34,13 +36,16 @@ class InBuckets:
 class Recorded:
     """One item's units as Postgres has them. live: unit to its order.
 
-    ended: those of the outboxes' orders that are over, 32 hex digits each.
+    ended: those of the outboxes' orders that are over, 32 hex digits each. aside: those of orders that are set aside
+    and neither landed nor over.
     """
 
     moving: set[int] = field(default_factory=set)
     live: dict[int, str] = field(default_factory=dict)
     returning: set[int] = field(default_factory=set)
+    held: set[int] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
+    aside: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +61,29 @@ class Records:
         return self.items.get(item, Recorded())
 
 
-async def look_at_buckets(redis: Redis, sale: Sale) -> dict[str, InBuckets]:
-    """Every item's units in all buckets: the free ones first, so that one that is sold meanwhile is seen twice rather
-    than nowhere; two looks tell that from one that really is in two places."""
-    free = {item.item: await _free_in_all(redis, sale, item.item) for item in sale.items}
+async def look_at_buckets(
+    redis: Client, sale: Sale, *, buckets: Sequence[Bucket] | None = None
+) -> dict[str, InBuckets]:
+    """Every item's units in these buckets, or all: the free ones first, so that one sold meanwhile is seen twice
+    rather than nowhere; two looks tell that from one that really is in two places."""
+    buckets = sale.all_buckets if buckets is None else buckets
+    free = {item.item: await _free_in_all(redis, buckets, item.item) for item in sale.items}
     on_way: dict[str, dict[int, frozenset[str]]] = defaultdict(dict)
-    for bucket in sale.all_buckets:
+    moving: dict[str, set[int]] = defaultdict(set)
+    for bucket in buckets:
+        await _look_at_transfer(redis, bucket, moving)
         await _look_at_outbox(redis, bucket, on_way)
-    return {item: InBuckets(units, twice, on_way[item], off) for item, (units, twice, off) in free.items()}
+    return {
+        item: InBuckets(units, twice, moving[item], on_way[item], off) for item, (units, twice, off) in free.items()
+    }
 
 
-async def _free_in_all(redis: Redis, sale: Sale, item: str) -> tuple[set[int], set[int], int]:
+async def _free_in_all(redis: Client, buckets: Sequence[Bucket], item: str) -> tuple[set[int], set[int], int]:
     """An item's free units, those that are free twice, and how far the count is off."""
     free: set[int] = set()
     twice: set[int] = set()
     counted = 0
-    for bucket in sale.all_buckets:
+    for bucket in buckets:
         ranges, count = await _free_of(redis, bucket, item)
         counted += count
         for first, last in ranges:
@@ -81,7 +93,15 @@ async def _free_in_all(redis: Redis, sale: Sale, item: str) -> tuple[set[int], s
     return free, twice, counted - len(free)
 
 
-async def _look_at_outbox(redis: Redis, bucket: Bucket, on_way: dict[str, dict[int, frozenset[str]]]) -> None:
+async def _look_at_transfer(redis: Client, bucket: Bucket, moving: dict[str, set[int]]) -> None:
+    item, ranges = cast("list[bytes | None]", await redis.hmget(bucket.transfers_key, ["item", "ranges"]))
+    if item is not None and ranges is not None:
+        for text in ranges.split(b","):
+            first, last = stock.parse_range(text)
+            moving[item.decode()].update(range(first, last + 1))
+
+
+async def _look_at_outbox(redis: Client, bucket: Bucket, on_way: dict[str, dict[int, frozenset[str]]]) -> None:
     after = "0"
     while entries := await outbox.read(redis, bucket, after=after, count=_ENTRIES_PER_READ):
         after = entries[-1].entry_id
@@ -90,7 +110,7 @@ async def _look_at_outbox(redis: Redis, bucket: Bucket, on_way: dict[str, dict[i
             units[win.unit] = units.get(win.unit, _NO_ORDERS) | {win.order}
 
 
-async def _free_of(redis: Redis, bucket: Bucket, item: str) -> tuple[list[tuple[int, int]], int]:
+async def _free_of(redis: Client, bucket: Bucket, item: str) -> tuple[list[tuple[int, int]], int]:
     """The free ranges and their count, read in one step."""
     async with redis.pipeline(transaction=True) as pipe:
         pipe.lrange(bucket.free_key(item), 0, -1)
@@ -100,7 +120,7 @@ async def _free_of(redis: Redis, bucket: Bucket, item: str) -> tuple[list[tuple[
 
 
 async def look_at_postgres(connection: Connection, sale_name: str, *, in_outboxes: Collection[str]) -> Records:
-    """Loads, live orders and returns of a sale at one instant. Raises NotFoundError.
+    """Loads, live orders, returns and held units of a sale at one instant. Raises NotFoundError.
 
     in_outboxes: orders that were seen there, 32 hex digits each.
     """
@@ -113,7 +133,12 @@ async def look_at_postgres(connection: Connection, sale_name: str, *, in_outboxe
             items[row["item"]].live[row["unit"]] = row["order_id"].hex
         for row in await connection.fetch(query("orders", "returning_units"), sale_name):
             items[row["item"]].returning.add(row["unit"])
+        for item, units in (await held.units_of(connection, sale_name)).items():
+            items[item].held.update(units)
         for row in await connection.fetch(query("orders", "ended_orders"), list(in_outboxes)):
             items[row["item"]].ended.add(row["order_id"].hex)
-        set_aside = len(await connection.fetch(query("orders", "set_aside_units"), sale_name))
-    return Records(sale, items, set_aside)
+        aside = await connection.fetch(query("set_aside", "open_units"), sale_name)
+        for row in aside:
+            if row["item"] is not None:
+                items[row["item"]].aside.add(row["unit"])
+    return Records(sale, items, len(aside))

@@ -17,6 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from flashsale.durability import Settling
 from flashsale.errors import BadInputError
 from flashsale.rights import KEY_BYTES, RightKeys
 
@@ -31,9 +32,10 @@ class Settings(BaseSettings):
 
     sandbox: bool = Field(False, description="ship-alone mode: logs anybody in, pays with play money")
     production: bool = Field(False, description="set it on real shops: refuses sandbox mode and missing secrets")
-    redis_url: str = Field("", description="redis://host:port/db or unix:///path; empty: the embedded pair")
+    redis_url: str = Field("", description="redis://… or unix:///path, or nodes of a cluster; empty: the embedded pair")
     postgres_dsn: str = Field("", description="postgresql://user:password@host/database; empty: the embedded pair")
     state_dir: Path = Field(Path(".flashsale"), description="where the embedded pair and the sandbox keep their data")
+    replicas: Annotated[int, Field(ge=1, le=5)] = 1  # how many must have a win at level replicated
     right_keys: str = Field("", description="id:hex of 32 bytes, comma separated; the first signs, all check")
     jwt_key: str = Field("", description="the shop's HS256 key for identity tokens, 32 characters or more")
     jwt_jwks: str = Field("", description="https address or file of the shop's JWKS, instead of jwt_key")
@@ -61,9 +63,13 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, url: str) -> str:
-        if url and not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must begin with redis://, rediss:// or unix://")
-        return _with_good_port(url)
+        for one in url.split(",") if url else ():
+            if not one.startswith(("redis://", "rediss://", "unix://")):
+                raise ValueError("must begin with redis://, rediss:// or unix://; nodes of a cluster with , between")
+            _with_good_port(one)
+        if "," in url and "unix://" in url:
+            raise ValueError("nodes of a cluster have addresses with a port; a unix socket stands alone")
+        return url
 
     @field_validator("postgres_dsn")
     @classmethod
@@ -128,6 +134,11 @@ def load(**given: Any) -> Settings:
         raise BadInputError(f"The configuration was refused:\n  {lines}") from faults
     except tomllib.TOMLDecodeError as fault:
         raise BadInputError(f"{config_file()} is not valid TOML: {fault}") from fault
+
+
+def settling_of(settings: Settings, *, cluster: bool) -> Settling:
+    """What makes a win replicated and fsynced here. On a cluster a replica's disk counts: it may take over."""
+    return Settling(replicas=settings.replicas, log_replicas=settings.replicas if cluster else 0)
 
 
 def parse_right_keys(text: str) -> RightKeys:

@@ -8,7 +8,8 @@ made while others are on their way are sent at once behind them.
 import asyncio
 import ssl
 from collections import deque
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
 
 import hiredis
 from redis import exceptions
@@ -35,7 +36,30 @@ class OrderedConnection:
         socket = self._socket
         if socket is None or socket.broken:
             socket = await self._connected()
-        reply = socket.send(args)
+        return await self._awaited(socket, socket.send(args))
+
+    async def execute_together(self, *commands: Sequence[str | int | bytes]) -> list[Any]:
+        """Send commands one right behind the other; their replies in order.
+
+        A refusal of one by the server stands in its place, so that what the others did is known.
+        """
+        socket = self._socket
+        if socket is None or socket.broken:
+            socket = await self._connected()
+        replies = [socket.send(command) for command in commands]
+        try:
+            return [await self._told(socket, reply) for reply in replies]
+        finally:
+            for reply in replies:
+                reply.cancel()  # whoever waited for the first has its trouble; nobody asks after the others
+
+    async def _told(self, socket: "_Socket", reply: "asyncio.Future[Any]") -> Any:
+        try:
+            return await self._awaited(socket, reply)
+        except exceptions.ResponseError as refusal:
+            return refusal
+
+    async def _awaited(self, socket: "_Socket", reply: "asyncio.Future[Any]") -> Any:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await reply
@@ -113,13 +137,13 @@ class _Socket(asyncio.Protocol):
             else:
                 reply.set_result(value)
 
-    def send(self, args: tuple[str | int | bytes, ...]) -> "asyncio.Future[Any]":
+    def send(self, args: Sequence[str | int | bytes]) -> "asyncio.Future[Any]":
         """Write a command; the future gets its reply."""
         if self.broken or self._transport is None:
             raise exceptions.ConnectionError("the connection is closed")
         reply: asyncio.Future[Any] = self._loop.create_future()
         self._awaited.append(reply)
-        self._transport.write(hiredis.pack_command(cast("Any", args)))
+        self._transport.write(hiredis.pack_command(cast("Any", tuple(args))))
         return reply
 
     def close(self) -> None:
@@ -141,15 +165,26 @@ def _secure(facts: dict[str, Any]) -> ssl.SSLContext:
     return context
 
 
+# What a server says before it has done anything, and the exception for it; each takes the whole text, or, where the
+# library reads an address out of it, what follows the first word.
+_REFUSALS: Final[dict[str, Callable[[str], Exception]]] = {
+    "NOSCRIPT": exceptions.NoScriptError,
+    "OOM": exceptions.OutOfMemoryError,
+    "NOAUTH": exceptions.AuthenticationError,
+    "WRONGPASS": exceptions.AuthenticationError,
+    "MOVED": exceptions.MovedError,
+    "ASK": exceptions.AskError,
+    "TRYAGAIN": exceptions.TryAgainError,
+    "CLUSTERDOWN": exceptions.ClusterDownError,
+    "MASTERDOWN": exceptions.MasterDownError,
+    "READONLY": exceptions.ReadOnlyError,
+    "LOADING": exceptions.BusyLoadingError,
+}
+_WITHOUT_FIRST_WORD: Final = {"NOSCRIPT", "MOVED", "ASK"}
+
+
 def _error(text: str) -> Exception:
     """A server's refusal as redis-py would raise it."""
     kind, _, words = text.partition(" ")
-    match kind:
-        case "NOSCRIPT":
-            return exceptions.NoScriptError(words)
-        case "OOM":
-            return exceptions.OutOfMemoryError(text)
-        case "NOAUTH" | "WRONGPASS":
-            return exceptions.AuthenticationError(text)
-        case _:
-            return exceptions.ResponseError(text)
+    refusal = _REFUSALS.get(kind, exceptions.ResponseError)
+    return refusal(words if kind in _WITHOUT_FIRST_WORD else text)

@@ -47,6 +47,11 @@ class StateFolder:
         return self.path / "postgres"
 
     @property
+    def cluster(self) -> Path:
+        """What a cluster has to remember of its nodes; a pair has no such file."""
+        return self.valkey / "cluster.json"
+
+    @property
     def running(self) -> Path:
         """What another terminal needs to find a running pair."""
         return self.path / "running.json"
@@ -58,6 +63,15 @@ class StateFolder:
     def lock(self, name: str) -> Path:
         """The file that the server of that name holds locked as long as it lives."""
         return self.path / f"{name}.lock"
+
+    def servers(self) -> list[str]:
+        """The names of the servers that have ever run on this folder."""
+        found = (lock.stem for lock in self.path.glob("*.lock"))
+        return sorted(name for name in found if re.fullmatch(r"postgres|valkey(-[0-9]+)?", name))
+
+    def valkey_locks(self) -> list[Path]:
+        """The locks of the one Valkey, or of all nodes of a cluster."""
+        return sorted(self.path.glob("valkey*.lock"))
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -71,7 +85,7 @@ class StateFolder:
             raise EmbeddedError(
                 f"{self.path} can't be used ({error}). Choose a state folder you may write to."
             ) from error
-        refusal = f"A pair already runs on {self.path}. Use it, stop it, or choose another state folder."
+        refusal = f"A pair or cluster already runs on {self.path}. Use it, stop it, or choose another state folder."
         with locked(self.marker, refusal=refusal) as handle:
             os.pwrite(handle, MARKER_TEXT.encode(), 0)
             for part in (self.valkey, self.log("any").parent):
@@ -91,8 +105,7 @@ class StateFolder:
         for part in (
             self.valkey,
             self.log("any").parent,
-            self.lock("valkey"),
-            self.lock("postgres"),
+            *map(self.lock, self.servers()),
             self.marker,
         ):
             remove(part)
@@ -135,7 +148,7 @@ class StateFolder:
             self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
         elif not self.marker.exists() and any(self.path.iterdir()):
             raise EmbeddedError(
-                f"{self.path} holds other things. Choose a state folder that is new, empty or a pair's."
+                f"{self.path} holds other things. Choose a state folder that is new, empty or of embedded servers."
             )
         elif self.marker.exists() and self.marker.stat().st_uid != os.geteuid():
             raise EmbeddedError(f"{self.path} belongs to another user's pair. Choose another state folder.")

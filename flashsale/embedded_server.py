@@ -1,4 +1,4 @@
-"""One server process of the embedded pair: started, watched, stopped, and never left behind.
+"""One server process of the embedded pair or cluster: started, watched, stopped, and never left behind.
 
 Each server inherits a lock on a file of its own and holds it as long as it or any child of it lives. So a
 later start can tell whether the process id written in that file still means our server, not a stranger.
@@ -35,7 +35,7 @@ PR_SET_PDEATHSIG: Final = 1  # Linux, <linux/prctl.h>
 
 
 class EmbeddedError(SurroundingsError):
-    """The embedded pair can't do what was asked; the sentence says what to do."""
+    """The embedded servers can't do what was asked; the sentence says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,12 @@ def spawn(
     lock: Path,
     account: Account | None,
 ) -> Server:
-    """Start a program of FAREWELLS; it gets its signal when this process stops it or dies.
+    """Start a program that farewell_of() knows; it gets its signal when this process stops it or dies.
 
     Call end_leftover() on the lock before. The log begins anew; the one before is kept beside it.
     Raises EmbeddedError when the lock is held or the system refuses to run the command.
     """
-    farewell = FAREWELLS[name]
+    farewell = farewell_of(name)
     if log.exists():
         log.replace(log.with_suffix(".log.before"))
     refusal = f"{lock} is held by another server: stop the pair that uses this state folder."
@@ -127,12 +127,18 @@ def spawn(
     return Server(name=name, process=process, log=log, lock=lock, farewell=farewell)
 
 
+def farewell_of(name: str) -> signal.Signals:
+    """The signal for the server of that name; several of one program are numbered, as in valkey-2."""
+    return FAREWELLS[name.partition("-")[0]]
+
+
 def stop_all(servers: Iterable[Server]) -> None:
     """Ask all to stop, then wait for each, within bounds; what does not go is killed. Safe to repeat."""
     going = list(servers)
     for server in going:
         if server.process.poll() is None:
             server.process.send_signal(server.farewell)
+            server.process.send_signal(signal.SIGCONT)  # One that was stopped hears nothing else.
     deadline = time.monotonic() + STOP_S_MAX
     for server in going:
         try:
@@ -156,6 +162,7 @@ def end_leftover(lock: Path, *, farewell: signal.Signals) -> None:
         with suppress(ProcessLookupError):  # It went in this very moment, or only children of it are left.
             if written:
                 os.kill(int(written), farewell_or_kill)
+                os.kill(int(written), signal.SIGCONT)
         if _wait_until_free(lock, patience_s):
             return
     raise EmbeddedError(f"A server of an earlier run does not end: see who holds {lock} (fuser {lock}) and end it.")

@@ -5,8 +5,14 @@ All keys of one bucket share the hash tag {sale.bucket}, so that a script over t
 | key | type | holds |
 | --- | --- | --- |
 | fs:{s.b}:sale | hash | what the scripts need of the plan: state, version, generation, times in ms, limits |
-| fs:{s.b}:counts | hash | free:<item> units, outbox (orders in it), reserved, reserved:<channel number> |
+| fs:{s.b}:counts | hash | free:<item> and moving:<item> (units leaving), outbox (orders in it), reserved,
+reserved:<channel number>, memory_short (1 while its server is), fence (while it is rebuilt); ever rising: wins,
+returned (units that came back, to be free or held), loads (stock loads applied), moves (transfers out),
+lost:<item> (attempts without a unit), told and looked (repeats and
+looks of fans, so that they write something) |
 | fs:{s.b}:free:<item> | list | free units as ranges "lo-hi", taken from the left; returned units are put on the left |
+| fs:{s.b}:transfers | hash | the transfer that is leaving the bucket: number, item, to, ranges |
+| fs:{s.b}:received | hash | bucket -> number of the last transfer that came from there |
 | fs:{s.b}:loads | set | ids of the stock loads already applied |
 | fs:{s.b}:buyers | hash | fan -> one line per order: order, key, live flag, unit, item, accepted ms |
 | fs:{s.b}:outbox | stream | accepted orders on their way to Postgres, one entry a batch |
@@ -20,8 +26,16 @@ from typing import Final
 
 PREFIX: Final = "fs"
 COUNT_FREE: Final = "free:"
+COUNT_MOVING: Final = "moving:"
+COUNT_LOST: Final = "lost:"
+COUNT_MOVES: Final = "moves"
+COUNT_WINS: Final = "wins"
+COUNT_RETURNED: Final = "returned"
+COUNT_LOADS: Final = "loads"
 COUNT_OUTBOX: Final = "outbox"
+COUNT_MEMORY_SHORT: Final = "memory_short"
 COUNT_RESERVED: Final = "reserved"
+COUNT_FENCE: Final = "fence"
 COUNT_RESERVED_BY_CHANNEL: Final = "reserved:"
 
 
@@ -50,6 +64,16 @@ class Bucket:
     def loads_key(self) -> str:
         """Set: ids of the stock loads already applied."""
         return self.key("loads")
+
+    @property
+    def transfers_key(self) -> str:
+        """Hash: the transfer that is leaving the bucket."""
+        return self.key("transfers")
+
+    @property
+    def received_key(self) -> str:
+        """Hash: the last transfer that came from each bucket."""
+        return self.key("received")
 
     @property
     def buyers_key(self) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 
 import asyncpg
 
+from flashsale.durability import Level
 from flashsale.errors import BadInputError, NotFoundError
 from flashsale.plan import Plan, Times
 from flashsale.queries import Connection, query
-from flashsale.sale import Entry, Item, Reservation, Sale, State, Title, Verb, next_state
+from flashsale.sale import Entry, Item, Reservation, ReturnedTo, Sale, State, Title, Verb, next_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ async def create(connection: Connection, plan: Plan, times: Times, *, weekly_fro
             plan.sale, uuid.uuid4(), plan.title.model_dump(), plan.entry, times.opens_ms, times.closes_ms,
             times.reserve_opens_ms, times.reserve_closes_ms, reservation.capacity if reservation else None,
             plan.per_fan_limit, plan.pay_window_s, plan.currency, plan.channels, plan.buckets,
-            plan.model_dump(mode="json"), weekly_from.model_dump(mode="json") if weekly_from else None,
+            plan.model_dump(mode="json"), weekly_from.model_dump(mode="json") if weekly_from else None, plan.ack,
+            plan.returned,
         )  # fmt: skip
         if made is None:
             raise BadInputError(f"There is a sale {plan.sale} already; give this one another name.")
@@ -152,6 +154,11 @@ async def now_in_buckets(connection: Connection, sale: str) -> None:
     await connection.execute(query("sales", "now_in_buckets"), sale)
 
 
+async def lock_load(connection: Connection, load: StockLoad) -> bool:
+    """Keep others from applying this load until the transaction ends. False when one is at it already."""
+    return bool(await connection.fetchval(query("sales", "lock_load"), load.load))
+
+
 async def load_applied(connection: Connection, load: StockLoad) -> None:
     """Note that the bucket has this load. Safe to repeat."""
     await connection.execute(query("sales", "stock_load_applied"), load.load)
@@ -200,4 +207,6 @@ def _sale(row: asyncpg.Record) -> Sale:
             Item(item["item"], Title(**item["title"]), item["price_minor"], item["loaded"]) for item in row["items"]
         ),
         in_buckets=row["in_buckets_at"] is not None,
+        returned=ReturnedTo(row["returned"]),
+        ack=Level(row["ack"]),
     )

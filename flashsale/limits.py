@@ -22,9 +22,10 @@ RETURNED_PER_FAN_MAX: Final = 3  # orders that a fan may let go in one sale; aft
 PRICE_MINOR_MAX: Final = 10**12
 PAY_WINDOW_S_MIN: Final = 30
 PAY_WINDOW_S_MAX: Final = 7 * 86_400
-BUCKETS_PER_SALE_MAX: Final = 1  # more than one needs the balancer between buckets, which does not exist yet
+BUCKETS_PER_SALE_MAX: Final = 64
 RESERVATIONS_MAX: Final = 50_000_000
-FANS_PER_SLICE: Final = 200  # below set-max-intset-entries (512) with room for an uneven spread
+INTSET_ENTRIES_MIN: Final = 512  # what set-max-intset-entries must be, or a reservation takes several times its memory
+FANS_PER_SLICE: Final = 200  # below that with room for an uneven spread
 
 # The coalescer between a process and a bucket.
 ATTEMPTS_PER_CALL_MAX: Final = 512
@@ -33,15 +34,65 @@ ATTEMPTS_WAITING_MAX: Final = 20_000
 CALL_TIMEOUT_S: Final = 5.0
 LUA_UNPACK_MAX: Final = 7_000  # Lua's own limit on values that unpack() may return is a little under 8,000
 
+# How long a level above accepted is waited for before the lower one is told.
+REPLICATED_WAIT_MS: Final = 500
+BEHIND_WAIT_MS: Final = 5  # the worker's wait for replicas that were behind a moment ago
+BEHIND_S: Final = 2.0  # for so long after the whole wait was in vain
+FSYNCED_WAIT_MS: Final = 2_000  # a replica tells of its disk once a second, when it is not asked at the right moment
+CONFIRM_WAIT_S: Final = 3.0
+CONFIRM_LOOK_S: Final = 0.02
+
+# A fan whose bucket has no unit while another may have some.
+DRY_ASKED_AGAIN_S: Final = 0.15
+DRY_ASKED_AGAIN_MAX: Final = 10
+
+# The balance between buckets.
+BALANCE_EVERY_S: Final = 0.1
+LAST_UNITS_EVERY_S: Final = 0.5
+LAST_UNITS_STAY_S: Final = 3.0  # the fans a unit came for ask again before it may leave
+UNITS_PER_BUCKET_LOW: Final = 4  # below this mean, units go only where they are asked for
+RANGES_PER_TRANSFER_MAX: Final = 100
+ALONE_S: Final = 176.0  # how long a replica that lost its primary may take over, by Valkey's defaults (settled.py)
+ALONE_UNSEEN_S: Final = 2.5  # not looked at for so long, and it may have been another server meanwhile
+
+# The router to the primaries of a cluster.
+REDIRECTIONS_MAX: Final = 5
+SLOTS_ASKED_EVERY_S: Final = 0.1
+KEYS_REMEMBERED_MAX: Final = 10_000
+
 # The outbox and the worker.
 OUTBOX_ORDERS_MAX: Final = 1_000_000
 OUTBOX_ENTRIES_PER_READ: Final = 64
 LANDINGS_IN_FLIGHT_MAX: Final = 2  # one is being sent while Postgres works on the other
 OUTBOX_BLOCK_MS: Final = 500
 LEASE_MS: Final = 5_000
+AUDIT_EVERY_S: Final = 30.0
+AUDIT_REST: Final = 20.0  # so many times its own length an audit is followed by none: at most a twentieth of one core
+AUDIT_S_MAX: Final = 300.0
+AUDIT_AFTER_CLOSE_S: Final = 86_400
 EXPIRED_PER_TRANSACTION: Final = 1_000
+FANS_PER_REBUILD: Final = 1_000
+WATCH_BUCKETS_EVERY_S: Final = 2.0
+WATCH_BUCKETS_EVERY_S_MAX: Final = 10.0
+NOTES_WAIT_S: Final = 10  # how long a recovery waits for whoever notes what a bucket did
 RETURNS_PER_CALL: Final = 500
 RETURNS_PER_READ: Final = 5_000
+
+# Orders that are set aside.
+ASIDE_EVERY_S: Final = 0.5
+ASIDE_PER_READ: Final = 500
+ASIDE_ASK_AGAIN_S: Final = 2.0  # one that was offered a unit is on its way with it
+ASIDE_TRIED_MAX: Final = 100  # a bucket that offers so many units that are taken is not to be asked for more
+ASIDE_DRY_S: Final = 30  # how long an order without a unit waits for unpaid ones to run out
+ASIDE_WAIT_S: Final = 600  # and for units that are said to come
+
+# Payments that come late, and money that goes back.
+LATE_PER_READ: Final = 500
+LATE_DRY_S: Final = 30  # how long it waits for units from other buckets
+LATE_WAIT_S: Final = 600  # how long a late payment waits for a sale that is paused or not to be had
+REFUNDS_PER_READ: Final = 100
+REFUND_ASK_AGAIN_S: Final = 60  # a provider that has not said "refunded" by then is asked again
+NOTE_LENGTH_MAX: Final = 500
 
 # What a process keeps of the sales, and how it answers.
 PICTURE_REFRESH_S: Final = 0.2
@@ -52,10 +103,32 @@ WATCH_POLL_S: Final = 0.5
 WATCH_HEARTBEAT_S: Final = 15.0
 ORDERS_PER_PAGE: Final = 100
 
+# What the doctor asks of the servers.
+REPLICAS_MIN: Final = 1
+FAILOVER_S: Final = 5.0  # how long a start waits for a cluster that is in the middle of one
+MEMORY_USED_SHARE_MAX: Final = 0.8
+MEMORY_PAUSE_SHARE: Final = 0.9  # from here on a server takes nothing in, so that what gives back has room
+MEMORY_RESUME_SHARE: Final = 0.85
+CLOCK_OFF_MS_MAX: Final = 1_000
+POSTGRES_CONNECTIONS_MIN: Final = 30  # two api processes and a worker
+POSTGRES_DISK_FREE_BYTES_MIN: Final = 2**30
+
 assert ATTEMPTS_PER_CALL_MAX * 2 + 8 < LUA_UNPACK_MAX, "a full batch must fit one XADD"
+assert FANS_PER_REBUILD * 2 + 8 < LUA_UNPACK_MAX
 assert RETURNS_PER_CALL * 3 < LUA_UNPACK_MAX
 assert RETURNS_PER_CALL <= RETURNS_PER_READ
+assert MEMORY_USED_SHARE_MAX <= MEMORY_RESUME_SHARE < MEMORY_PAUSE_SHARE < 1
 assert LEASE_MS > 2 * OUTBOX_BLOCK_MS, "a lease must outlive the wait for an empty outbox"
 assert CALL_TIMEOUT_S * 1000 <= LEASE_MS
 assert len(str(UNITS_PER_ITEM_MAX)) == 7
-assert FANS_PER_SLICE * 2 < 512
+assert (REPLICATED_WAIT_MS + FSYNCED_WAIT_MS) / 1000 < CALL_TIMEOUT_S, (
+    "on a cluster both are asked, one after the other"
+)
+assert BEHIND_WAIT_MS < REPLICATED_WAIT_MS < BEHIND_S * 1000 < ALONE_S * 1000
+assert ALONE_UNSEEN_S < ALONE_S
+assert CONFIRM_WAIT_S < CALL_TIMEOUT_S
+assert LAST_UNITS_STAY_S > DRY_ASKED_AGAIN_MAX * DRY_ASKED_AGAIN_S
+assert RANGES_PER_TRANSFER_MAX < LUA_UNPACK_MAX
+assert ASIDE_DRY_S < ASIDE_WAIT_S
+assert ASIDE_TRIED_MAX < LUA_UNPACK_MAX, "the ranges that are put back must fit one LPUSH"
+assert FANS_PER_SLICE * 2 < INTSET_ENTRIES_MIN

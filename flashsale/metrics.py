@@ -100,10 +100,24 @@ class WorkerMetrics:
     landed: Counter
     landed_again: Counter
     set_aside: Counter
+    aside: Gauge
     expired: Counter
     given_back: Counter
+    held: Counter
     not_given_back: Counter
+    late_payments: Counter
+    refunds_asked: Counter
+    refunds_due: Gauge
     outbox_orders: Gauge
+    audit_balanced: Gauge
+    audit_units: Gauge
+    audit_at_seconds: Gauge
+    audit_took_seconds: Gauge
+    memory_used_share: Gauge
+    memory_short: Gauge
+    moved: Counter
+    recovered: Counter
+    buckets_closed: Gauge
     trouble: Counter
 
 
@@ -114,14 +128,43 @@ def worker_metrics() -> WorkerMetrics:
     def counter(name: str, words: str, *labels: str) -> Counter:
         return Counter(f"flashsale_{name}_total", words, labels, registry=registry)
 
+    def gauge(name: str, words: str, *labels: str) -> Gauge:
+        return Gauge(f"flashsale_{name}", words, labels, registry=registry)
+
     return WorkerMetrics(
         registry=registry,
         landed=counter("orders_landed", "Orders committed in Postgres."),
         landed_again=counter("orders_landed_again", "Orders read again that were committed before."),
-        set_aside=counter("orders_set_aside", "Orders that could not be stored; each needs a person."),
+        set_aside=counter("orders_set_aside", "Orders that could not be stored, whatever became of them."),
+        aside=Gauge(
+            "flashsale_orders_aside",
+            "Orders that were set aside, by what became of them.",
+            ["sale", "state"],
+            registry=registry,
+        ),
         expired=counter("orders_expired", "Orders that were not paid in time."),
         given_back=counter("units_given_back", "Units put back on sale."),
+        held=counter("units_held", "Units that came back and are held."),
         not_given_back=counter("units_not_given_back", "Returns that a bucket did not know; they stay waiting."),
+        late_payments=counter("late_payments", "Late payments settled, by what became of them.", "state"),
+        refunds_asked=counter("refunds_asked", "Refunds handed to the provider, repeats included."),
+        refunds_due=Gauge(
+            "flashsale_refunds_due", "Payments whose money is to go back and has not.", ["sale"], registry=registry
+        ),
         outbox_orders=Gauge("flashsale_outbox_orders", "Orders on their way.", ["sale"], registry=registry),
+        audit_balanced=gauge("audit_balanced", "1 when every unit is in one place, 0 when not, NaN: unknown.", "sale"),
+        audit_units=gauge("audit_units", "Units that the last audit named, at most 20 of an item.", "sale", "kind"),
+        audit_at_seconds=gauge("audit_at_seconds", "When the last audit ended, in seconds since 1970.", "sale"),
+        audit_took_seconds=gauge("audit_took_seconds", "How long the last audit took.", "sale"),
+        memory_used_share=gauge("memory_used_share", "Share of its maxmemory that a Valkey has used.", "server"),
+        memory_short=gauge("memory_short_buckets", "Buckets that take nothing in: memory is nearly used up.", "sale"),
+        moved=counter("units_moved", "Units moved from one bucket to another."),
+        recovered=counter("buckets_recovered", "Buckets that were rebuilt because they were older than Postgres."),
+        buckets_closed=Gauge(
+            "flashsale_buckets_closed",
+            "Buckets that sell nothing until they are recovered, by condition: empty, fenced, strange.",
+            ["sale", "condition"],
+            registry=registry,
+        ),
         trouble=counter("worker_trouble", "Loops that failed and were begun again, by loop.", "loop"),
     )

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
-from redis.asyncio import Redis
 
-from flashsale import clock, ledger, limits, plan, stock
+from flashsale import clock, held, ledger, limits, plan, stock
 from flashsale.clock import from_ms
 from flashsale.errors import BadInputError, StateError
 from flashsale.ledger import StockLoad
@@ -19,15 +18,22 @@ from flashsale.outcomes import Effect
 from flashsale.plan import Plan
 from flashsale.queries import Connection, Pool
 from flashsale.sale import Sale, State, Verb
+from flashsale.settled import Plain, Settler
+from flashsale.stores import Client, is_cluster
 
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """Ops verbs over the two stores. actor: who is named in the log."""
+    """Ops verbs over the two stores. actor: who is named in the log.
 
-    redis: Redis
+    settler: says what is settled and may be noted as being in the buckets. Without one nothing is waited for: on one
+    server all is noted at once, on a cluster the worker notes it, who has one.
+    """
+
+    redis: Client
     postgres: Pool
     actor: str
+    settler: Settler | None = None
 
     async def create(self, written: Plan, *, now: datetime | None = None) -> Sale:
         """Write a sale down as a draft; of a weekly plan, its next occurrence. Raises BadInputError."""
@@ -81,32 +87,57 @@ class Operations:
         await self.settle(moved)
         return moved
 
+    async def release(self, sale: str, item: str, units: int | None) -> Sale:
+        """Put so many held units of an item on sale again, oldest first; all of them when units is None.
+
+        In Postgres they are held before and on the move after, in one transaction. Raises BadInputError or StateError.
+        """
+        await self.note_clock(await self._find(sale))
+        async with self.postgres.acquire() as connection, connection.transaction():
+            detail = {"item": item, "units": units}
+            moved = await ledger.move(connection, sale, Verb.RELEASE, actor=self.actor, detail=detail)
+            await held.release(connection, moved, item, units)
+        await self.settle(moved)
+        return moved
+
     async def settle(self, sale: Sale) -> list[Effect]:
         """Bring the buckets level with Postgres; one effect for each bucket. Safe to repeat, whatever died half-way.
 
         Buckets are made only until they are known to have been made once: after that, one that is not there has lost
-        its memory, and stays closed until it is recovered. A bucket of another generation is left alone.
+        its memory, and stays closed until it is recovered. A bucket of another generation is left alone. What a bucket
+        was given is noted when it is settled; until then it is given again at each turn.
         """
+        settler = self.settler or Plain(self.redis, settled=not is_cluster(self.redis))
         facts = await stock.facts(self.redis, sale.all_buckets)
         if any(one.loaded and one.generation != sale.generation for one in facts):
             return [Effect.OTHER_GENERATION] * len(facts)
         async with self.postgres.acquire() as connection:
             if not await ledger.is_in_buckets(connection, sale.sale):
                 # Stock first, so that a bucket that is there is a full one.
-                await self._apply(connection, sale, await ledger.loads_of(connection, sale.sale))
-                effects = await stock.tell_sale(self.redis, sale, create=True)
-                await ledger.now_in_buckets(connection, sale.sale)
+                full = await self._apply(connection, settler, sale, await ledger.loads_of(connection, sale.sale))
+                effects, made = await stock.make_buckets(settler, sale)
+                if full and made:
+                    await ledger.now_in_buckets(connection, sale.sale)
                 return effects
             # The state first: it needs no memory, and a sale must be paused and closed whatever its stock does.
             effects = await stock.tell_sale(self.redis, sale, create=False)
             if all(one.loaded for one in facts):
-                await self._apply(connection, sale, await ledger.loads_waiting(connection, sale.sale))
+                await self._apply(connection, settler, sale, await ledger.loads_waiting(connection, sale.sale))
         return effects
 
-    async def _apply(self, connection: Connection, sale: Sale, loads: Sequence[StockLoad]) -> None:
+    async def _apply(self, connection: Connection, settler: Settler, sale: Sale, loads: Sequence[StockLoad]) -> bool:
+        """Put loads into their buckets and note those that are settled. Returns whether all are."""
+        noted = 0
         for load in loads:
-            await stock.apply_load(self.redis, sale.sale, load)
-            await ledger.load_applied(connection, load)
+            # Locked until it is noted: a recovery waits for whoever is about to note what a bucket did.
+            async with connection.transaction():
+                if not await ledger.lock_load(connection, load):
+                    continue
+                effect, settled = await stock.apply_load(settler, sale.sale, load)
+                if settled and effect is not Effect.FENCED:
+                    await ledger.load_applied(connection, load)
+                    noted += 1
+        return noted == len(loads)
 
     async def note_clock(self, sale: Sale) -> Sale:
         """Write down an opening or closing that the buckets' clock has already decided."""

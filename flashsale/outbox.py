@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Final, NamedTuple, cast
 
-from redis.asyncio import Redis
-
 from flashsale import limits, rights, scripts
 from flashsale.keys import Bucket
 from flashsale.sale import SLUG
+from flashsale.stores import Client
 
 _HEAD: Final = 2  # the first two field-value pairs of an entry are the time and the item
 
 _ATTEMPTS: Final = re.compile(
-    rf"^([0-9a-f]{{32}}) [0-9a-f]{{16}} ({rights.FAN.pattern}) ([a-z0-9_-]{{1,16}}) ([a-z0-9_-]{{1,16}})$", re.MULTILINE
+    rf"^([0-9a-f]{{32}}) ([0-9a-f]{{16}}) ({rights.FAN.pattern}) ([a-z0-9_-]{{1,16}}) ([a-z0-9_-]{{1,16}})$",
+    re.MULTILINE,
 )
 _TIME_MS_END: Final = 10**15  # far beyond any sale, and room for a payment window in Postgres's bigint
 
 
 class Win(NamedTuple):
-    """An accepted order, as it stands in the outbox. order: 32 hex digits."""
+    """An accepted order, as it stands in the outbox. order: 32 hex digits; key: the digest of the attempt's key, 16."""
 
     order: str
     item: str
@@ -35,6 +35,7 @@ class Win(NamedTuple):
     channel: str
     lane: str
     accepted_ms: int
+    key: str = ""
 
     @property
     def order_id(self) -> uuid.UUID:
@@ -46,7 +47,8 @@ class Win(NamedTuple):
 class Entry:
     """One batch of wins. entry_id: its place in the stream; orders: how many it holds.
 
-    fault: why it could not be read; then wins is empty and content is the entry as text.
+    fault: why it could not be read; then wins is empty, content is the entry as text, and fields are its names and
+    values as hex, with nothing lost.
     """
 
     entry_id: str
@@ -54,6 +56,7 @@ class Entry:
     orders: int
     content: str = ""
     fault: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,9 @@ def parse_entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
     try:
         wins = _wins(fields)
     except (StopIteration, ValueError) as fault:
-        return Entry(entry_id.decode(), (), orders, _readable(fields), fault=f"{type(fault).__name__}: {fault}")
+        raw = tuple((name.hex(), value.hex()) for name, value in fields.items())
+        said = f"{type(fault).__name__}: {fault}"
+        return Entry(entry_id.decode(), (), orders, _readable(fields), fault=said, fields=raw)
     return Entry(entry_id.decode(), wins, orders)
 
 
@@ -98,8 +103,8 @@ def _wins(fields: dict[bytes, bytes]) -> tuple[Win, ...]:
         return ()
     if min(units) < 1 or max(units) > limits.UNITS_PER_ITEM_MAX:
         raise ValueError("a unit's number is out of range")
-    orders, fans, channels, lanes = zip(*found, strict=True)
-    rows = zip(orders, repeat(item), units, fans, channels, lanes, repeat(at_ms))
+    orders, keys, fans, channels, lanes = zip(*found, strict=True)
+    rows = zip(orders, repeat(item), units, fans, channels, lanes, repeat(at_ms), keys)
     return tuple(map(Win._make, rows))
 
 
@@ -118,7 +123,7 @@ def parse_lines(lines: bytes) -> list[BuyerLine]:
     return found
 
 
-async def read(redis: Redis, bucket: Bucket, *, after: str, count: int) -> list[Entry]:
+async def read(redis: Client, bucket: Bucket, *, after: str, count: int) -> list[Entry]:
     """The next entries after that id, oldest first; empty when there is none."""
     found = cast(
         "list[tuple[bytes, dict[bytes, bytes]]]",
@@ -127,12 +132,12 @@ async def read(redis: Redis, bucket: Bucket, *, after: str, count: int) -> list[
     return [parse_entry(entry_id, fields) for entry_id, fields in found]
 
 
-async def wait(redis: Redis, bucket: Bucket, *, after: str, block_ms: int) -> None:
+async def wait(redis: Client, bucket: Bucket, *, after: str, block_ms: int) -> None:
     """Wait until there is an entry after that id, or so long."""
     await redis.xread({bucket.outbox_key: after}, count=1, block=block_ms)
 
 
-async def trim(redis: Redis, bucket: Bucket, entries: Sequence[Entry]) -> int:
+async def trim(redis: Client, bucket: Bucket, entries: Sequence[Entry]) -> int:
     """Take entries out that are committed in Postgres. Safe to repeat. Returns how many orders went."""
     if not entries:
         return 0
@@ -142,7 +147,7 @@ async def trim(redis: Redis, bucket: Bucket, entries: Sequence[Entry]) -> int:
     return int(await scripts.load("trim").at([bucket.counts_key, bucket.outbox_key])(redis, *args))
 
 
-async def lines_of(redis: Redis, bucket: Bucket, fan: str) -> list[BuyerLine]:
+async def lines_of(redis: Client, bucket: Bucket, fan: str) -> list[BuyerLine]:
     """What the bucket remembers of a fan's orders, oldest first."""
     lines = cast("bytes | None", await redis.hget(bucket.buyers_key, fan))
     return parse_lines(lines) if lines else []

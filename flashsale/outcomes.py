@@ -39,6 +39,9 @@ class Effect(enum.IntEnum):
     STALE = 64
     NOT_LOADED = 65
     NO_SUCH_ORDER = 66
+    DRY = 67
+    FENCED = 68
+    OTHER_FENCE = 69
 
 
 @dataclass(frozen=True, slots=True)

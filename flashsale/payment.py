@@ -1,10 +1,15 @@
-"""Payment: the fan asks to pay, the provider's signed webhook settles it. Expired or paid is decided in Postgres by
-one conditional update; money that comes for an order that is over is marked to be given back."""
+"""Payment: the fan asks to pay, the provider's signed webhooks settle it. Expired or paid is decided in Postgres by
+one conditional update.
+
+pending -> succeeded -> refund_due -> refunded. Money for an order that had ended meanwhile makes the payment late: it
+gets a unit if one is free (late_payment.py), else it is due back. refunded is what the provider says last of a payment,
+whatever came before; so two webhooks have the same end in either order.
+"""
 
 import enum
 import uuid
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 import asyncpg
 import orjson
@@ -14,15 +19,21 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from flashsale.errors import BadInputError
 from flashsale.queries import Connection, query
 
-SUCCEEDED_EVENT = "payment.succeeded"
+SUCCEEDED_EVENT: Final = "payment.succeeded"
+REFUNDED_EVENT: Final = "payment.refunded"
+PAID_BY_ANOTHER: Final = "the order was paid by another payment"
+_OVER: Final = {"expired", "cancelled"}
+_LATE_ORDERS: Final = uuid.UUID("6f0b1f5e-3a55-4c1e-9a1c-2f6f8f0e7a11")  # the namespace of late orders' ids
 
 
 class State(enum.StrEnum):
-    """pending until the provider speaks; refund_due when the money came for an order that was over."""
+    """pending until the provider speaks; late when the money came for an order that was over."""
 
     PENDING = "pending"
+    LATE = "late"
     SUCCEEDED = "succeeded"
     REFUND_DUE = "refund_due"
+    REFUNDED = "refunded"
 
 
 class ForgedError(Exception):
@@ -40,10 +51,15 @@ class Payment:
     state: State
 
 
+EventType: TypeAlias = Literal["payment.succeeded", "payment.refunded"]
+_EVENTS: Final = {SUCCEEDED_EVENT, REFUNDED_EVENT}
+
+
 class Event(BaseModel):
-    """What the provider says of a payment that succeeded."""
+    """What the provider says of a payment."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+    type: EventType
     payment: uuid.UUID
     order: uuid.UUID
     amount_minor: int
@@ -58,13 +74,13 @@ async def ask(connection: Connection, *, order_id: uuid.UUID, fan: str, now_ms: 
         row = pending and await connection.fetchrow(query("payments", "payment"), pending)
         if not row or row["fan"] != fan:
             return None
-    return _payment(row, State.PENDING)
+    return from_row(row, State.PENDING)
 
 
 async def find(connection: Connection, payment: uuid.UUID) -> Payment | None:
     """A payment by its id."""
     row = await connection.fetchrow(query("payments", "payment"), payment)
-    return _payment(row, State(row["state"])) if row else None
+    return from_row(row, State(row["state"])) if row else None
 
 
 def read_event(webhook: Webhook, *, body: bytes, headers: dict[str, str]) -> Event | None:
@@ -83,7 +99,11 @@ def read_event(webhook: Webhook, *, body: bytes, headers: dict[str, str]) -> Eve
         said = orjson.loads(body)
         if not isinstance(said, dict):
             raise BadInputError("the event is not a JSON object")
-        return Event.model_validate(said.get("data")) if said.get("type") == SUCCEEDED_EVENT else None
+        if not isinstance(said.get("type"), str) or said["type"] not in _EVENTS:
+            return None
+        if not isinstance(said.get("data"), dict):
+            raise BadInputError("the event can't be read: data is not an object")
+        return Event.model_validate({**said["data"], "type": said["type"]})
     except orjson.JSONDecodeError as fault:
         raise BadInputError(f"the event is not JSON: {fault}") from fault
     except ValidationError as fault:
@@ -91,25 +111,65 @@ def read_event(webhook: Webhook, *, body: bytes, headers: dict[str, str]) -> Eve
 
 
 async def settle(connection: Connection, event: Event) -> State | None:
-    """Let a payment have its effect, once: a second time changes nothing. None for one that is not ours.
+    """Let an event have its effect, once: a second time changes nothing. None for a payment that is not ours.
 
-    Raises BadInputError when the amount or the order is another than was asked for.
+    The payment's row is locked first, so that of two webhooks at once one waits for the other. Raises BadInputError
+    when the amount or the order is another than was asked for.
     """
     async with connection.transaction():
         row = await connection.fetchrow(query("payments", "lock_payment"), event.payment)
         if row is None:
             return None
-        asked = _payment(row, State(row["state"]))
+        asked = from_row(row, State(row["state"]))
         said = (str(event.order), event.amount_minor, event.currency)
         if said != (asked.order, asked.amount_minor, asked.currency):
             raise BadInputError("the event's order, amount or currency is not what was asked for")
-        if asked.state is not State.PENDING:
-            return asked.state
-        paid = await connection.fetchval(query("payments", "pay_order"), event.order)
-        state = State.SUCCEEDED if paid else State.REFUND_DUE
-        await connection.execute(query("payments", "settle_payment"), event.payment, state)
-        return state
+        if event.type == REFUNDED_EVENT:
+            return await _refunded(connection, row)
+        return await _succeeded(connection, row)
 
 
-def _payment(row: asyncpg.Record | Any, state: State) -> Payment:
+async def _succeeded(connection: Connection, row: asyncpg.Record) -> State:
+    """The money has come. Whether its order is still to be paid is decided by one update."""
+    if row["state"] != State.PENDING:
+        return State(row["state"])
+    if await pay_order(connection, payment=row["payment"], order_id=row["order_id"]):
+        return State.SUCCEEDED
+    if await connection.fetchval(query("payments", "state_of_order"), row["order_id"]) in _OVER:
+        await connection.execute(query("payments", "payment_late"), row["payment"], late_order_of(row["payment"]))
+        return State.LATE
+    await refund_due(connection, payment=row["payment"], reason=PAID_BY_ANOTHER)
+    return State.REFUND_DUE
+
+
+async def _refunded(connection: Connection, row: asyncpg.Record) -> State:
+    """The money has gone back: the order that it had paid is over too, and its unit comes back."""
+    if row["state"] == State.REFUNDED:
+        return State.REFUNDED
+    if row["paid_order"] is not None:
+        await connection.execute(query("payments", "refund_order"), row["paid_order"])
+    await connection.execute(query("payments", "payment_refunded"), row["payment"])
+    return State.REFUNDED
+
+
+async def pay_order(connection: Connection, *, payment: uuid.UUID, order_id: uuid.UUID) -> bool:
+    """Pay a confirmed order with this payment, which the caller has locked. False when it is not confirmed."""
+    if await connection.fetchval(query("payments", "pay_order"), order_id) is None:
+        return False
+    await connection.execute(query("payments", "payment_succeeded"), payment, order_id)
+    return True
+
+
+async def refund_due(connection: Connection, *, payment: uuid.UUID, reason: str) -> None:
+    """This payment's money is to go back; the caller has locked it. reason: for ops, in words."""
+    await connection.execute(query("payments", "payment_refund_due"), payment, reason)
+
+
+def late_order_of(payment: uuid.UUID) -> uuid.UUID:
+    """The id of the order that a late payment may come to pay: always the same, so that trying is repeatable."""
+    return uuid.uuid5(_LATE_ORDERS, str(payment))
+
+
+def from_row(row: asyncpg.Record | Any, state: State) -> Payment:
+    """A payment from its row."""
     return Payment(str(row["payment"]), str(row["order_id"]), row["amount_minor"], row["currency"], state)

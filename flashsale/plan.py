@@ -106,7 +106,9 @@ class Plan(_Strict):
     pay_window_s: Annotated[int, Field(ge=limits.PAY_WINDOW_S_MIN, le=limits.PAY_WINDOW_S_MAX)] = 900
     currency: Currency
     channels: Annotated[list[Channel], Field(min_length=1, max_length=limits.CHANNELS_PER_SALE_MAX)] = ["web"]
+    ack: Literal["accepted", "replicated", "fsynced", "confirmed"] = "accepted"
     buckets: Annotated[int, Field(ge=1, le=limits.BUCKETS_PER_SALE_MAX)] = 1
+    returned: Literal["public", "hold", "waitlist"] = "public"
     items: Annotated[list[ItemPlan], Field(min_length=1, max_length=limits.ITEMS_PER_SALE_MAX)]
 
     @model_validator(mode="after")

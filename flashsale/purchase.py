@@ -4,35 +4,41 @@ import asyncio
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from itertools import repeat
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import RedisError
 from uuid_utils import uuid7
 
 from flashsale import scripts
 from flashsale.coalesce import Coalescer
+from flashsale.durability import DEFAULT, Level, Settling
 from flashsale.keys import Bucket
 from flashsale.outcomes import Effect, Outcome
-from flashsale.scripts import Commands
+from flashsale.router import UNDONE
+from flashsale.scripts import Commands, CommandsInRow
 
-LEVEL_ACCEPTED: Final = "accepted"
 _KEY_BYTES: Final = 8
 
 
-# What the script said of one attempt: its time in ms, the code, and the detail as purchase.lua's RETURNS has it.
-Decided: TypeAlias = tuple[int, int, int | bytes]
+# What the script said of one attempt: its time in ms, the code, the detail as purchase.lua's RETURNS has it; and the
+# level that its batch has reached.
+Decided: TypeAlias = tuple[int, int, int | bytes, Level]
 
 
 class Answer(NamedTuple):
-    """How an attempt ended. order: 32 hex digits, of the win or of the order the fan has already; accepted_ms and
-    unit only with WON."""
+    """How an attempt ended. order: 32 hex digits, of the win or of the order the fan has already; accepted_ms, unit
+    and level only with WON. dry: no unit in the fan's bucket, but another may have some."""
 
     outcome: Outcome
     order: str = ""
     unit: int = 0
     accepted_ms: int = 0
+    level: Level = Level.ACCEPTED
+    dry: bool = False
 
 
+# Not sure yet: asked again before the fan is told anything.
+_DRY: Final = Answer(Outcome.WAIT, dry=True)
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 
 
@@ -46,60 +52,119 @@ def attempt_line(*, order: str, key: str, fan: str, channel: str, lane: str) -> 
     return f"{order} {key} {fan} {channel} {lane}"
 
 
+class Buyer(Protocol):
+    """Who presses, and how they came: a right, or what stands for one."""
+
+    @property
+    def fan(self) -> str: ...
+    @property
+    def channel(self) -> str: ...
+    @property
+    def lane(self) -> str: ...
+
+
+class Presser(NamedTuple):
+    """A buyer without a right, for presses that don't come over HTTP."""
+
+    fan: str
+    channel: str
+    lane: str
+
+
 class Lane:
     """The attempts on one item in one bucket of this process."""
 
-    def __init__(self, commands: Commands, bucket: Bucket, item: str, *, on_batch: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        commands: Commands,
+        waiting: CommandsInRow | None,
+        bucket: Bucket,
+        item: str,
+        *,
+        level: Level,
+        settling: Settling,
+        on_batch: Callable[[int], None],
+    ) -> None:
+        if level.waits_for_servers and waiting is None:
+            raise ValueError(f"a lane of level {level} needs a connection that can wait")
         self._commands = commands
+        self._waiting = waiting
+        self._level = level
+        self._settling = settling
         self._item = item
         self._script = scripts.load("purchase").at(
             [bucket.sale_key, bucket.counts_key, bucket.buyers_key, bucket.outbox_key, bucket.free_key(item)]
         )
         self._coalescer: Coalescer[str, Decided] = Coalescer(self._decide, on_batch=on_batch)
 
-    def attempt(self, order: str, *, fan: str, channel: str, lane: str, key: str) -> "asyncio.Future[Decided]":
+    def attempt(self, order: str, right: "Buyer", *, key: str) -> "asyncio.Future[Decided]":
         """One press of buy. order: 32 hex digits, new; key: the fan's Idempotency-Key, or "" for one of its own.
 
         Trouble with the store is UNKNOWN, and the same key tells later. Raises CrowdedError when too many wait.
         """
         digest = key_digest(key) if key else order[-16:]
-        return self._coalescer.submit(attempt_line(order=order, key=digest, fan=fan, channel=channel, lane=lane))
+        line = attempt_line(order=order, key=digest, fan=right.fan, channel=right.channel, lane=right.lane)
+        return self._coalescer.submit(line)
 
     async def drain(self) -> None:
         """Wait until every attempt taken in has its answer."""
         await self._coalescer.drain()
 
     async def _decide(self, lines: Sequence[str]) -> list[Decided]:
+        level = Level.ACCEPTED
         try:
-            reply = await self._script(self._commands, self._item, *lines)
-        except OutOfMemoryError:
+            if self._level.waits_for_servers and self._waiting is not None:
+                questions = self._settling.questions(self._level)
+                reply, *answers = await self._script.then(self._waiting, questions, self._item, *lines)
+                level = self._settling.proved(self._level, answers)
+            else:
+                reply = await self._script(self._commands, self._item, *lines)
+        except UNDONE:
             # Refused whole: nothing was written.
-            return [(0, Outcome.WAIT, 0)] * len(lines)
+            return [(0, Outcome.WAIT, 0, level)] * len(lines)
         except (RedisError, OSError, TimeoutError):
-            return [(0, Outcome.UNKNOWN, 0)] * len(lines)
-        return list(zip(repeat(reply[0], len(lines)), reply[1::2], reply[2::2], strict=True))
+            return [(0, Outcome.UNKNOWN, 0, level)] * len(lines)
+        now, levels = repeat(reply[0], len(lines)), repeat(level, len(lines))
+        return list(zip(now, reply[1::2], reply[2::2], levels, strict=True))
 
 
 class Purchases:
-    """All lanes of a process on one Valkey."""
+    """All lanes of a process. waiting: a way of their own for the lanes of a level that waits for servers, so that they
+    don't hold up the others."""
 
-    def __init__(self, commands: Commands, *, on_batch: Callable[[int], None] = lambda size: None) -> None:
+    def __init__(
+        self,
+        commands: Commands,
+        *,
+        waiting: CommandsInRow | None = None,
+        settling: Settling = DEFAULT,
+        on_batch: Callable[[int], None] = lambda size: None,
+    ) -> None:
         self._commands = commands
+        self._waiting = waiting
+        self._settling = settling
         self._on_batch = on_batch
         self._lanes: dict[tuple[Bucket, str], Lane] = {}
 
-    def lane(self, bucket: Bucket, item: str) -> Lane:
-        """The lane of an item in a bucket; the same at every call."""
+    def lane(self, bucket: Bucket, item: str, *, level: Level = Level.ACCEPTED) -> Lane:
+        """The lane of an item in a bucket; the same at every call. level: of the sale."""
         lane = self._lanes.get((bucket, item))
         if lane is None:
-            lane = self._lanes[bucket, item] = Lane(self._commands, bucket, item, on_batch=self._on_batch)
+            lane = self._lanes[bucket, item] = Lane(
+                self._commands,
+                self._waiting,
+                bucket,
+                item,
+                level=level,
+                settling=self._settling,
+                on_batch=self._on_batch,
+            )
         return lane
 
     async def attempt(self, *, bucket: Bucket, item: str, fan: str, channel: str, lane: str, key: str) -> Answer:
         """One press of buy, from beginning to end. Raises CrowdedError when too many wait."""
         order = new_order()
-        attempt = self.lane(bucket, item).attempt(order, fan=fan, channel=channel, lane=lane, key=key)
-        return answer_of(order, await attempt)
+        return answer_of(order, await self.lane(bucket, item).attempt(order, Presser(fan, channel, lane), key=key))
 
     async def drain(self) -> None:
         """Wait until every attempt taken in has its answer."""
@@ -115,11 +180,13 @@ def new_order() -> str:
 
 def answer_of(order: str, decided: Decided) -> Answer:
     """The script's code and detail as an answer. A win from before is told as that win."""
-    now_ms, code, detail = decided
+    now_ms, code, detail, level = decided
     if code == Outcome.WON:
-        return Answer(Outcome.WON, order, int(detail), now_ms)
+        return Answer(Outcome.WON, order, int(detail), now_ms, level)
+    if code == Effect.DRY:
+        return _DRY
     text = detail.decode() if isinstance(detail, bytes) else ""
     if code == Effect.WON_BEFORE:
         first, unit, accepted = text.split(" ")
-        return Answer(Outcome.WON, first, int(unit), int(accepted))
+        return Answer(Outcome.WON, first, int(unit), int(accepted), level)
     return Answer(_OUTCOMES[code], text)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import RedisError
 
 from flashsale import limits, scripts
 from flashsale.coalesce import Coalescer, CrowdedError
 from flashsale.keys import Bucket
 from flashsale.outcomes import Outcome
+from flashsale.router import UNDONE
 from flashsale.scripts import Commands
 
 HASH_RANGE: Final = 90_000_000_000_000_000  # times 100 and 99 more stays below 2^63
@@ -85,7 +86,7 @@ class Reservations:
         lane = self._lanes.get(bucket) or self._open_lane(bucket, slices=slices, channels=channels)
         try:
             return await lane.submit(request)
-        except (CrowdedError, OutOfMemoryError):
+        except (CrowdedError, *UNDONE):
             return Answer(Outcome.WAIT, request.channel_number)
         except (RedisError, OSError, TimeoutError):
             return Answer(Outcome.UNKNOWN, request.channel_number)

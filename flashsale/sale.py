@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flashsale import limits
+from flashsale.durability import Level
 from flashsale.errors import StateError
 from flashsale.keys import Bucket, bucket_number, buckets_of
 
@@ -33,6 +34,17 @@ class Entry(enum.StrEnum):
     OPEN = "open"
 
 
+class ReturnedTo(enum.StrEnum):
+    """Where units that come back go: on sale again, or held until ops release them.
+
+    waitlist holds them for a draw, which does not exist yet; until then it is the same as hold.
+    """
+
+    PUBLIC = "public"
+    HOLD = "hold"
+    WAITLIST = "waitlist"
+
+
 class Verb(enum.StrEnum):
     """What ops may do to a sale."""
 
@@ -42,6 +54,7 @@ class Verb(enum.StrEnum):
     RESUME = "resume"
     CLOSE = "close"
     ADD_STOCK = "add-stock"
+    RELEASE = "release"
 
 
 ALLOWED: Final[dict[Verb, dict[State, State]]] = {
@@ -51,6 +64,7 @@ ALLOWED: Final[dict[Verb, dict[State, State]]] = {
     Verb.RESUME: {State.PAUSED: State.OPEN},
     Verb.CLOSE: {State.LOADED: State.CLOSED, State.OPEN: State.CLOSED, State.PAUSED: State.CLOSED},
     Verb.ADD_STOCK: {s: s for s in (State.LOADED, State.OPEN, State.PAUSED)},
+    Verb.RELEASE: {s: s for s in (State.LOADED, State.OPEN, State.PAUSED)},
 }
 
 _HINTS: Final[dict[State, str]] = {
@@ -93,7 +107,9 @@ class Reservation:
 class Sale:
     """A sale as Postgres has it. version grows with every change; generation tells this sale from a namesake.
 
-    in_buckets: whether its buckets have been made, so that one that is not there has lost its memory.
+    ack: the level that a win should have when its fan is told. in_buckets: whether its buckets have been made, so that
+    one that is not there has lost its memory.
+    returned: where units that come back go.
     """
 
     sale: str
@@ -112,6 +128,8 @@ class Sale:
     buckets: int
     items: tuple[Item, ...]
     in_buckets: bool = True
+    returned: ReturnedTo = ReturnedTo.PUBLIC
+    ack: Level = Level.ACCEPTED
 
     def item(self, name: str) -> Item | None:
         """The item of that name, or None."""

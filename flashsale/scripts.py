@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError
 
 from flashsale.outcomes import Effect, Outcome
 
-_HEADER_LINE = re.compile(r"^-- (KEYS|ARGV|RETURNS|CODES): (.*)$")
+_HEADER_LINE = re.compile(r"^-- (KEYS|ARGV|RETURNS|CODES):(?: (.*))?$")
 _VARIADIC = "..."
 
 
@@ -24,6 +24,12 @@ class Commands(Protocol):
     """What a script needs of a client: the one coroutine that sends a command."""
 
     def execute_command(self, *args: Any, **options: Any) -> Awaitable[Any]: ...
+
+
+class CommandsInRow(Commands, Protocol):
+    """A client that can also send commands right behind each other over one connection."""
+
+    def execute_together(self, *commands: Any) -> Awaitable[list[Any]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +81,25 @@ class ScriptAt:
         except NoScriptError:
             return await client.execute_command("EVAL", self.script.text, *self.prefix, *args)
 
+    async def then(self, client: CommandsInRow, after: Sequence[Sequence[str | int]], *args: str | int) -> list[Any]:
+        """Run it, and commands without a key right behind it over the same connection; all replies in order.
+
+        Raises what the script's call raises. A refusal of another one stands in its place as an exception.
+        """
+        replies = await client.execute_together(("EVALSHA", self.script.sha, *self.prefix, *args), *after)
+        if isinstance(replies[0], NoScriptError):
+            replies = await client.execute_together(("EVAL", self.script.text, *self.prefix, *args), *after)
+        if isinstance(replies[0], Exception):
+            raise replies[0]
+        return replies
+
 
 def parse_header(source: str) -> Header:
     """The signature that stands in the first comment lines. Raises ValueError when a line is missing."""
     found: dict[str, str] = {}
     for line in source.splitlines():
         if match := _HEADER_LINE.match(line):
-            found[match[1]] = match[2]
+            found[match[1]] = match[2] or ""
     missing = {"KEYS", "ARGV", "RETURNS"} - found.keys()
     if missing:
         raise ValueError(f"the header lacks {', '.join(sorted(missing))}")

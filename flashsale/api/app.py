@@ -16,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from flashsale import config, stores
+from flashsale import config, doctor_facts, stores
 from flashsale.api import pages, replies
+from flashsale.api.confirmations import Confirmations
 from flashsale.api.entrance import Entrance
 from flashsale.api.events import Watchers
 from flashsale.api.hooks import Hooks, Sandbox
@@ -25,14 +26,15 @@ from flashsale.api.hot import Hot
 from flashsale.api.orders import Orders
 from flashsale.api.picture import Pictures
 from flashsale.api.replies import Receive, RefusedError, Scope, Send, problem
-from flashsale.config import Settings
-from flashsale.connection import OrderedConnection
+from flashsale.config import Settings, settling_of
 from flashsale.errors import BadInputError
 from flashsale.identity import Identities, secrets_of
 from flashsale.metrics import ApiMetrics, api_metrics
+from flashsale.proof import Proofs
 from flashsale.purchase import Purchases
 from flashsale.reservation import Reservations
 from flashsale.rights import RightKeys
+from flashsale.router import Router
 from flashsale.stores import Stores
 
 _log = logging.getLogger(__name__)
@@ -122,18 +124,23 @@ async def _assembled(settings: Settings, trust: Trust, watchers: Watchers) -> As
             connections=_POSTGRES_CONNECTIONS,
         ) as opened,
         httpx.AsyncClient(timeout=5) as client,
+        _routers(addresses.redis_url) as (fast, waiting, proving),
     ):
+        await doctor_facts.refuse_unfit(addresses, opened.postgres)
         metrics = api_metrics()
         pictures = Pictures(opened)
         await pictures.renew()
-        fast = OrderedConnection(addresses.redis_url)
-        purchases = Purchases(fast, on_batch=metrics.batch_size.observe)
+        confirmations = Confirmations()
+        purchases = _purchases(settings, fast, waiting, metrics=metrics)
         reservations = Reservations(fast)
+        proofs = Proofs(proving, settling=settling_of(settings, cluster=proving.cluster))
         routes = _routes(
-            settings, opened=opened, pictures=pictures, watchers=watchers, trust=trust, client=client, metrics=metrics,
+            settings, opened=opened, pictures=pictures, proofs=proofs, watchers=watchers, trust=trust, client=client,
+            metrics=metrics,
         )  # fmt: skip
         keeping = [
             asyncio.create_task(pictures.keep()),
+            asyncio.create_task(confirmations.keep(opened.postgres)),
             asyncio.create_task(watchers.keep(opened.postgres, gauge=metrics.watchers)),
         ]
         try:
@@ -141,12 +148,8 @@ async def _assembled(settings: Settings, trust: Trust, watchers: Watchers) -> As
                 below=_application(routes),
                 pictures=pictures,
                 purchases=purchases,
-                entrance=Entrance(
-                    reservations=reservations,
-                    right_keys=trust.right_keys,
-                    identities=trust.identities,
-                    reserved=metrics.reserved,
-                ),
+                confirmations=confirmations,
+                entrance=_entrance(reservations, trust, metrics),
                 right_keys=trust.right_keys,
                 metrics=metrics,
                 sandbox=settings.sandbox,
@@ -156,10 +159,34 @@ async def _assembled(settings: Settings, trust: Trust, watchers: Watchers) -> As
             pictures.stop()
             await purchases.drain()
             await reservations.drain()
-            await fast.aclose()
             for task in keeping:
                 task.cancel()
             await asyncio.gather(*keeping, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _routers(url: str) -> AsyncIterator[tuple[Router, Router, Router]]:
+    """The ways to the buckets: for what is answered at once, for presses that wait for a level, for looks that do."""
+    fast, waiting, proving = [await stores.open_router(url) for _ in range(3)]
+    try:
+        yield fast, waiting, proving
+    finally:
+        for router in (fast, waiting, proving):
+            await router.aclose()
+
+
+def _entrance(reservations: Reservations, trust: Trust, metrics: ApiMetrics) -> Entrance:
+    return Entrance(
+        reservations=reservations,
+        right_keys=trust.right_keys,
+        identities=trust.identities,
+        reserved=metrics.reserved,
+    )
+
+
+def _purchases(settings: Settings, fast: Router, waiting: Router, *, metrics: ApiMetrics) -> Purchases:
+    settling = settling_of(settings, cluster=fast.cluster)
+    return Purchases(fast, waiting=waiting, settling=settling, on_batch=metrics.batch_size.observe)
 
 
 def _routes(
@@ -167,13 +194,19 @@ def _routes(
     *,
     opened: Stores,
     pictures: Pictures,
+    proofs: Proofs,
     watchers: Watchers,
     trust: Trust,
     client: httpx.AsyncClient,
     metrics: ApiMetrics,
 ) -> list[BaseRoute]:
     orders = Orders(
-        stores=opened, pictures=pictures, identities=trust.identities, watchers=watchers, sandbox=settings.sandbox
+        stores=opened,
+        pictures=pictures,
+        proofs=proofs,
+        identities=trust.identities,
+        watchers=watchers,
+        sandbox=settings.sandbox,
     )
     hooks = Hooks(stores=opened, webhook=trust.webhook)
     machines = pages.Machines(stores=opened, pictures=pictures, metrics=metrics)

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from prometheus_client import Gauge
 
 from flashsale import limits, order
-from flashsale.order import Order
+from flashsale.order import Order, State
 from flashsale.queries import Pool
 from flashsale.stores import POSTGRES_TROUBLE
 
@@ -31,7 +31,10 @@ class Watchers:
         self._closing = False
 
     def watch(self, own: Order) -> AbstractAsyncContextManager[AsyncIterator[Order | None]]:
-        """The order now and after each change; None as a sign of life. Raises TooManyWatchersError."""
+        """The order now and after each change; None as a sign of life. It ends with the news that it is refused.
+
+        Raises TooManyWatchersError.
+        """
         if len(self._queues) >= limits.WATCHERS_MAX:
             raise TooManyWatchersError
         return self._watch(own)
@@ -50,7 +53,10 @@ class Watchers:
         quiet_s = 0.0
         while not self._closing:
             try:
-                yield await asyncio.wait_for(queue.get(), timeout=limits.WATCH_POLL_S)
+                change = await asyncio.wait_for(queue.get(), timeout=limits.WATCH_POLL_S)
+                yield change
+                if change is not None and change.state is State.REFUSED:
+                    return  # nothing comes after it
                 quiet_s = 0.0
             except TimeoutError:
                 quiet_s += limits.WATCH_POLL_S

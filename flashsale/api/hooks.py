@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import Final
 
 import httpx
-import orjson
 from standardwebhooks import Webhook
 from starlette.requests import Request
 from starlette.responses import Response
 
-from flashsale import clock, payment, rights
+from flashsale import clock, payment, provider, rights
 from flashsale.api import replies
 from flashsale.api.bodies import read_body, read_json
 from flashsale.api.replies import RefusedError, problem
@@ -33,7 +32,7 @@ class Hooks:
         self._webhook = webhook
 
     async def payment(self, request: Request) -> Response:
-        """Settle a payment. 204 when it has had its effect, now or before, so that the provider stops sending."""
+        """Settle what came or went back. 204 when it has had its effect, now or before: the provider stops sending."""
         body = await read_body(request.receive)
         if body is None:
             raise RefusedError(replies.TOO_LARGE)
@@ -56,6 +55,8 @@ class Hooks:
             raise RefusedError(problem(404, "unknown-payment", "There is no payment of that number"))
         if state is payment.State.REFUND_DUE:
             _log.warning("payment.refund_due payment=%s order=%s", event.payment, event.order)
+        if state is payment.State.LATE:
+            _log.warning("payment.late payment=%s order=%s", event.payment, event.order)
         return Response(status_code=204)
 
 
@@ -97,18 +98,7 @@ class Sandbox:
             asked = await payment.find(connection, payment_id)
         if asked is None:
             raise RefusedError(replies.NOT_FOUND)
-        body = orjson.dumps(
-            {
-                "type": payment.SUCCEEDED_EVENT,
-                "timestamp": clock.now().isoformat(),
-                "data": {
-                    "payment": asked.payment,
-                    "order": asked.order,
-                    "amount_minor": asked.amount_minor,
-                    "currency": asked.currency,
-                },
-            }
-        )
+        body = provider.event_body(payment.SUCCEEDED_EVENT, asked, at=clock.now())
         task = asyncio.create_task(self._deliver(body, f"msg_{asked.payment}", self._hook_url(request)))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
@@ -118,13 +108,7 @@ class Sandbox:
         """Send the webhook, and again when it is not taken."""
         for pause_s in _TRIES_AFTER_S:
             await asyncio.sleep(pause_s)
-            at = clock.now()
-            headers = {
-                "content-type": "application/json",
-                "webhook-id": message_id,
-                "webhook-timestamp": str(int(at.timestamp())),
-                "webhook-signature": self._webhook.sign(message_id, at, body.decode()),
-            }
+            headers = provider.signed(self._webhook, message_id, body, at=clock.now())
             try:
                 answer = await self._client.post(hook_url, content=body, headers=headers)
             except httpx.HTTPError as trouble:

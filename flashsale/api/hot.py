@@ -4,6 +4,7 @@ The way of a purchase: path -> target (may refuse at once) -> right checked with
 Everything that is not hot is handed to the application below.
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -13,13 +14,15 @@ from typing import Final
 from flashsale import clock, limits
 from flashsale.api import replies
 from flashsale.api.bodies import pass_over_body
+from flashsale.api.confirmations import Confirmations
 from flashsale.api.entrance import Entrance
 from flashsale.api.picture import Pictures, Target
 from flashsale.api.replies import PREFIX, Receive, RefusedError, Reply, Scope, Send, refusal
 from flashsale.coalesce import CrowdedError
+from flashsale.durability import Level
 from flashsale.metrics import ApiMetrics
 from flashsale.outcomes import Outcome
-from flashsale.purchase import LEVEL_ACCEPTED, Answer, Lane, Purchases, answer_of, new_order
+from flashsale.purchase import Answer, Lane, Purchases, answer_of, new_order
 from flashsale.rights import Fault, Right, RightKeys
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -29,11 +32,8 @@ _KEY: Final = re.compile(rb"[A-Za-z0-9_-]{0,%d}" % limits.IDEMPOTENCY_KEY_LENGTH
 _RETRY: Final = b"retry=1"
 _RIGHT_SCHEME: Final = b"Right "
 _ORDER_PATH: Final = f"{PREFIX}orders/".encode()
-_WON: Final = (
-    b'{"outcome":"WON","order":"%s","sale":"%s","item":"%s","unit":%d,"level":"'
-    + LEVEL_ACCEPTED.encode()
-    + b'","pay_before_ms":%d}'
-)
+_WON: Final = b'{"outcome":"WON","order":"%s","sale":"%s","item":"%s","unit":%d,"level":"%s","pay_before_ms":%d}'
+_SOLD_OUT: Final = Answer(Outcome.SOLD_OUT)
 _RIGHT_FAULTS: Final = {fault: refusal(Outcome.NO_RIGHT, detail=fault.value) for fault in Fault}
 
 
@@ -46,6 +46,7 @@ class Hot:
         below: App,
         pictures: Pictures,
         purchases: Purchases,
+        confirmations: Confirmations,
         entrance: Entrance,
         right_keys: RightKeys,
         metrics: ApiMetrics,
@@ -54,6 +55,7 @@ class Hot:
         self._below = below
         self._pictures = pictures
         self._purchases = purchases
+        self._confirmations = confirmations
         self._entrance = entrance
         self._right_keys = right_keys
         self._metrics = metrics
@@ -99,18 +101,39 @@ class Hot:
             right = self._checked(target, authorization)
         else:
             right = await self._entrance.by_identity(target.picture, authorization)
-        order = new_order()
+        order, lane = new_order(), self._lane(scope["path"], target, right.fan)
         try:
-            attempt = self._lane(scope["path"], target, right.fan).attempt(
-                order, fan=right.fan, channel=right.channel, lane=right.lane, key=key.decode()
-            )
+            answer = answer_of(order, await lane.attempt(order, right, key=key.decode()))
+            if answer.dry:
+                answer = await self._asked_again(scope["path"], lane, order, right, key.decode())
         except CrowdedError:
             self._metrics.refused_early.counts[Outcome.WAIT] += 1
             return replies.BY_OUTCOME[Outcome.WAIT]
-        answer = answer_of(order, await attempt)
+        if answer.outcome is Outcome.WON and target.picture.sale.ack is Level.CONFIRMED:
+            answer = await self._once_confirmed(answer)
         self._metrics.reply_seconds.observe(time.perf_counter() - started)
         self._metrics.decided.counts[answer.outcome] += 1
         return _told(target, answer)
+
+    async def _asked_again(self, path: str, lane: Lane, order: str, right: Right, key: str) -> Answer:
+        """A fan whose bucket is dry while another may have units: asked again while the balancer brings some.
+
+        Raises CrowdedError. Sold out is told once all buckets are seen to be dry.
+        """
+        for _ in range(limits.DRY_ASKED_AGAIN_MAX):
+            await asyncio.sleep(limits.DRY_ASKED_AGAIN_S)
+            target = self._pictures.targets.get(path)
+            if target is not None and target.early_outcome is Outcome.SOLD_OUT and self._pictures.fresh:
+                return _SOLD_OUT
+            answer = answer_of(order, await lane.attempt(order, right, key=key))
+            if not answer.dry:
+                return answer
+        return answer
+
+    async def _once_confirmed(self, answer: Answer) -> Answer:
+        """The win at the level that it has reached when Postgres has had its time."""
+        confirmed = await self._confirmations.confirmed(answer.order)
+        return answer._replace(level=Level.CONFIRMED) if confirmed else answer
 
     def _checked(self, target: Target, authorization: bytes) -> Right:
         """The right that the fan holds. Raises RefusedError when it does not hold here and now."""
@@ -126,7 +149,10 @@ class Hot:
         lanes = self._lanes.get(path)
         if lanes is None:
             buckets = target.picture.sale.all_buckets
-            lanes = self._lanes[path] = tuple(self._purchases.lane(bucket, target.item) for bucket in buckets)
+            level = target.picture.sale.ack
+            lanes = self._lanes[path] = tuple(
+                self._purchases.lane(bucket, target.item, level=level) for bucket in buckets
+            )
         return lanes[0] if len(lanes) == 1 else lanes[target.picture.sale.bucket_of(fan).number]
 
     async def _answer(self, scope: Scope, receive: Receive) -> Reply | None:
@@ -172,7 +198,7 @@ def _won(target: Target, answer: Answer) -> Reply:
     """The reply to a win. It is made for each, so it is filled in rather than encoded: nothing in it needs escaping."""
     order, sale = _dashed(answer.order).encode(), target.picture.sale
     pay_before_ms = answer.accepted_ms + sale.pay_window_s * 1000
-    body = _WON % (order, sale.sale.encode(), target.item.encode(), answer.unit, pay_before_ms)
+    body = _WON % (order, sale.sale.encode(), target.item.encode(), answer.unit, answer.level.encode(), pay_before_ms)
     headers = [
         replies.JSON,
         replies.NO_STORE,

@@ -145,7 +145,7 @@ OPERATIONS: Final = (
         "Watch an order",
         "Server-sent events: the order at once and again at each change, each as `event: order` with an Order in "
         f"`data`. A comment comes every {limits.WATCH_HEARTBEAT_S:.0f} s as a sign of life. When the "
-        "stream ends, open it again.",
+        "stream ends, open it again, unless the order is `refused`.",
         (Answer(200, "The stream", media="text/event-stream", headers=_NO_STORE,
                 text='event: order\ndata: {"order": "0197a5c0-…", "state": "confirmed", …}\n\n: still here\n\n'),),
         (*_OWN, replies.CROWDED),
@@ -171,9 +171,10 @@ OPERATIONS: Final = (
     ),
     Operation(
         "settle_payment", "post", f"{_BASE}/hooks/payment", _PROVIDER,
-        "A payment has succeeded",
-        "Has its effect once, however often it is sent. A payment that comes for an order that is over is marked to be "
-        "given back. Events of other types are taken and ignored. Send it again after anything but a 2xx answer.",
+        "A payment has succeeded, or was refunded",
+        "Has its effect once, however often it is sent and in whatever order. A payment that comes for an order that "
+        "is over gets a unit if one is free, else it is due back. Events of other types are taken and ignored. Send it "
+        "again after anything but a 2xx answer.",
         (Answer(204, "Taken, now or before"),),
         (problems.BAD_INPUT, problems.FORGED, problems.UNKNOWN_PAYMENT, replies.TOO_LARGE, problems.MISMATCH, *_STORE),
         security=_SIGNED,

@@ -5,8 +5,8 @@ from typing import Any, Final
 from flashsale import limits, order, payment
 from flashsale.api.openapi_problems import EXAMPLE_OPENS_MS, EXAMPLE_ORDER, facts_of
 from flashsale.api.replies import refusal
+from flashsale.durability import Level
 from flashsale.outcomes import TELLINGS, Outcome
-from flashsale.purchase import LEVEL_ACCEPTED
 from flashsale.sale import SLUG, Entry, State
 
 Shape = dict[str, Any]
@@ -75,7 +75,7 @@ _PRICE: Final = _whole("The price in the smallest unit of the currency", 199_900
 _SALE: Final = slug("The sale's name: lower-case letters, digits and hyphens", "mi3")
 _ITEM: Final = slug("The item's name: lower-case letters, digits and hyphens", "silver")
 _UNIT: Final = _whole("The number of the unit, from 1", 123, minimum=1, maximum=limits.UNITS_PER_ITEM_MAX)
-_LEVEL: Final = text("How durable the order is", LEVEL_ACCEPTED, enum=[LEVEL_ACCEPTED, "confirmed"])
+_LEVEL: Final = text("How durable the order is", Level.ACCEPTED, enum=[level.value for level in Level])
 
 
 def schemas() -> dict[str, Shape]:
@@ -165,14 +165,27 @@ def _buying_schemas() -> dict[str, Shape]:
     }
 
 
+_ORDER_STATE: Final[Shape] = text(
+    "Where it is in its life. `accepted`: decided, being written down. `confirmed`: committed to the database. "
+    "`refused`: told as won, and then there was no unit for it; nothing is to be paid",
+    "confirmed",
+    enum=[str(state) for state in order.State],
+)
+_CHECKING: Final[Shape] = {
+    "type": "boolean",
+    "description": "Whether it is accepted and its unit turned out to be another order's: it gets another one, with "
+    "another number, or is refused",
+    "examples": [False],
+}
+
+
 def _order_schemas() -> dict[str, Shape]:
     one = {
         "order": uuid("The order", EXAMPLE_ORDER),
         "sale": _SALE,
         "item": _ITEM,
         "unit": _UNIT,
-        "state": text("Where it is in its life. `accepted`: decided, being written down. `confirmed`: committed to "
-                       "the database", "confirmed", enum=[str(state) for state in order.State]),
+        "state": _ORDER_STATE,
         "level": {**_LEVEL, "examples": ["confirmed"]},
         "price_minor": _PRICE,
         "currency": _CURRENCY,
@@ -181,7 +194,15 @@ def _order_schemas() -> dict[str, Shape]:
         "pay_before_ms": _ms("Until when to pay", EXAMPLE_OPENS_MS + 900_312),
         "confirmed_ms": _or_null(_ms("When it was committed; null until then", EXAMPLE_OPENS_MS + 398)),
         "paid_ms": {**_or_null(_ms("When it was paid; null until then", 0)), "examples": [None]},
-        "closed_ms": {**_or_null(_ms("When it expired or was cancelled; null until then", 0)), "examples": [None]},
+        "closed_ms": {**_or_null(_ms("When it expired, was cancelled, refunded or refused; null until then", 0)),
+                      "examples": [None]},
+        "payment_state": _or_null(text(
+            "Where its money is; null before a payment was asked for. `late`: it came when the order was over, and a "
+            "unit is looked for. `refund_due`: it is to go back. `refunded`: it went back",
+            "pending", enum=[*(str(state) for state in payment.State), None])),
+        "late_order": {**_or_null(uuid("The order that its money paid instead, as it came when this one was over",
+                                       EXAMPLE_ORDER)), "examples": [None]},
+        "checking": _CHECKING,
     }  # fmt: skip
     made = {
         "payment": uuid("The payment", EXAMPLE_PAYMENT),
@@ -192,9 +213,12 @@ def _order_schemas() -> dict[str, Shape]:
     pay_url = _or_null(text("Sandbox mode: where to pay with play money. Elsewhere null: use the provider's own way",
                              f"/api/v1/sandbox/payments/{EXAMPLE_PAYMENT}"))  # fmt: skip
     event = {
-        "type": text("Anything else is ignored", payment.SUCCEEDED_EVENT),
+        "type": text("`payment.succeeded` or `payment.refunded`; anything else is ignored", payment.SUCCEEDED_EVENT),
         "data": {
-            **_plain("What was paid: `payment`, `order`, `amount_minor` and `currency`, as they were asked for", made),
+            **_plain(
+                "Of what: `payment`, `order`, `amount_minor` and `currency`, as they were asked for",
+                made,
+            ),
             "examples": [_example(made)],
         },
     }

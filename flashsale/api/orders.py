@@ -1,7 +1,9 @@
 """A fan's orders over HTTP: list, see, watch, pay, cancel. Everything here asks for an identity."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -16,6 +18,7 @@ from flashsale.api.picture import Pictures
 from flashsale.api.replies import RefusedError, problem
 from flashsale.identity import Identities, IdentityAwayError, NoIdentityError
 from flashsale.order import Order
+from flashsale.proof import Proofs
 from flashsale.sale import SLUG
 from flashsale.stores import Stores
 
@@ -24,10 +27,18 @@ class Orders:
     """The order resources. base_url: where the payment address begins in sandbox mode."""
 
     def __init__(
-        self, *, stores: Stores, pictures: Pictures, identities: Identities, watchers: Watchers, sandbox: bool
+        self,
+        *,
+        stores: Stores,
+        pictures: Pictures,
+        proofs: Proofs,
+        identities: Identities,
+        watchers: Watchers,
+        sandbox: bool,
     ) -> None:
         self._stores = stores
         self._pictures = pictures
+        self._proofs = proofs
         self._identities = identities
         self._watchers = watchers
         self._sandbox = sandbox
@@ -41,17 +52,18 @@ class Orders:
         async with self._stores.postgres.acquire() as connection:
             landed = await order.of_fan(connection, fan, sale=sale)
         known = {one.order for one in landed}
-        accepted = [one for one in await self._accepted(fan, sale) if one.order not in known]
+        on_way = [one for one in await self._accepted(fan, sale) if one.order not in known]
+        accepted = await asyncio.gather(*map(self._proved, on_way))
         found = sorted([*accepted, *landed], key=lambda one: one.accepted_ms, reverse=True)
         return replies.success(200, {"orders": [shown(one) for one in found]}).response()
 
     async def one(self, request: Request) -> Response:
         """GET orders/{order}."""
-        return replies.success(200, shown(await self._own(request))).response()
+        return replies.success(200, shown(await self._proved(await self._own(request)))).response()
 
     async def events(self, request: Request) -> Response:
         """GET orders/{order}/events: server-sent events, one at once and one at each change."""
-        own = await self._own(request)
+        own = await self._proved(await self._own(request))
         try:
             changes = self._watchers.watch(own)
         except TooManyWatchersError:
@@ -127,6 +139,14 @@ class Orders:
             raise RefusedError(replies.UNKNOWN_ORDER)
         return found
 
+    async def _proved(self, own: Order) -> Order:
+        """The order with the level that its bucket's servers prove now, while it is on its way to Postgres."""
+        picture = self._pictures.find(own.sale)
+        if own.state is not order.State.ACCEPTED or picture is None:
+            return own
+        level = await self._proofs.level_of(picture.sale, own.fan, uuid.UUID(own.order).hex)
+        return replace(own, reached=level)
+
     async def _accepted(self, fan: str, sale: str | None) -> list[Order]:
         """The fan's orders in the buckets of the sales that are not over."""
         found: list[Order] = []
@@ -153,6 +173,9 @@ def shown(one: Order) -> dict[str, Any]:
         "confirmed_ms": one.confirmed_ms,
         "paid_ms": one.paid_ms,
         "closed_ms": one.closed_ms,
+        "payment_state": one.payment_state,
+        "late_order": one.late_order,
+        "checking": one.checking,
     }
 
 

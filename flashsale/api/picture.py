@@ -7,15 +7,16 @@ A picture that could not be renewed refuses nothing: then the bucket is asked.
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
 import orjson
 
-from flashsale import ledger, limits, stock, stores
+from flashsale import ledger, limits, memory, stock, stores
 from flashsale.api.replies import PREFIX, SHARED, Reply, refusal, reply
+from flashsale.keys import Bucket
 from flashsale.outcomes import Outcome
 from flashsale.sale import Sale, State, state_at
 from flashsale.stock import BucketFacts
@@ -65,6 +66,7 @@ class Pictures:
         self._sales: list[Sale] = []
         self._sales_read = 0.0
         self._by_name: dict[str, SalePicture] = {}
+        self._facts: dict[str, list[BucketFacts]] = {}
         self.targets: dict[str, Target] = {}
         self._seen = 0.0
         self._stopping = False
@@ -114,11 +116,23 @@ class Pictures:
             except stores.POSTGRES_TROUBLE as trouble:
                 _log.warning("picture.plans_stale trouble=%s: %s", type(trouble).__name__, trouble)
         buckets = [bucket for sale in self._sales for bucket in sale.all_buckets]
-        facts = iter(await stock.facts(self._stores.redis, buckets) if buckets else ())
-        self._by_name = {sale.sale: draw(sale, [next(facts) for _ in sale.all_buckets]) for sale in self._sales}
+        read = await stock.facts(self._stores.redis, buckets) if buckets else []
+        facts = iter(read)
+        seen = {sale.sale: [next(facts) for _ in sale.all_buckets] for sale in self._sales}
+        self._by_name = {sale.sale: draw(sale, seen[sale.sale], self._facts.get(sale.sale)) for sale in self._sales}
+        self._facts = seen
         self.targets = _targets(self._by_name, early=True)
         self.listing, self.listing_etag = _shown([picture.data for picture in self._by_name.values()])
         self._seen = started
+        await self._mark_memory(buckets, read)
+
+    async def _mark_memory(self, buckets: Sequence[Bucket], facts: Sequence[BucketFacts]) -> None:
+        """Trouble with it is no trouble of the picture: it comes last, and the next look tries again."""
+        try:
+            seen = await memory.look(self._stores.redis)
+            await memory.keep_marks(self._stores.redis, seen, zip(buckets, facts, strict=True))
+        except stores.TROUBLE as trouble:
+            _log.warning("memory.not_kept trouble=%s: %s", type(trouble).__name__, trouble)
 
 
 def _targets(pictures: Mapping[str, SalePicture], *, early: bool) -> dict[str, Target]:
@@ -135,8 +149,8 @@ def _targets(pictures: Mapping[str, SalePicture], *, early: bool) -> dict[str, T
     }
 
 
-def draw(sale: Sale, facts: Sequence[BucketFacts]) -> SalePicture:
-    """The picture of a sale from what its buckets say."""
+def draw(sale: Sale, facts: Sequence[BucketFacts], before: Sequence[BucketFacts] | None = None) -> SalePicture:
+    """The picture of a sale from what its buckets say. before: what they said at the look before."""
     known = all(one.loaded and one.generation == sale.generation for one in facts)
     bucket_now_ms = min(one.now_ms for one in facts)
     state = str(sale.state)
@@ -146,8 +160,10 @@ def draw(sale: Sale, facts: Sequence[BucketFacts]) -> SalePicture:
         state = str(state_at(newest.state, **at))
     elif sale.state is not State.CLOSED:
         state = "unavailable"
-    free = {item.item: sum(one.free.get(item.item, 0) for one in facts) for item in sale.items}
-    early = _early_outcomes(sale, state, free, bucket_now_ms) if known else {}
+    free = {item.item: sum(map(_units(item.item), facts)) for item in sale.items}
+    gone = {item for item in free if sold_out(item, facts, before)}
+    short = memory.all_short(facts)
+    early = _early_outcomes(sale, state, gone, bucket_now_ms, short=short) if known else {}
     data = _data(sale, state, facts, free, bucket_now_ms)
     body = orjson.dumps(data)
     etag = b'"%s"' % blake2b(body, digest_size=8).hexdigest().encode()
@@ -163,18 +179,40 @@ def draw(sale: Sale, facts: Sequence[BucketFacts]) -> SalePicture:
     )
 
 
-def _early_outcomes(sale: Sale, state: str, free: dict[str, int], bucket_now_ms: int) -> dict[str, Outcome]:
-    """What may be refused for everybody, by item."""
+def sold_out(item: str, facts: Sequence[BucketFacts], before: Sequence[BucketFacts] | None) -> bool:
+    """Whether no bucket has a unit, nor one on its way to another.
+
+    Several buckets are not read at the same instant, so a unit that moves meanwhile may be seen nowhere: they must have
+    been dry at the look before as well, and no transfer may have begun in between.
+    """
+    dry = all(_units(item)(one) == 0 for one in facts)
+    if len(facts) == 1 or not dry:
+        return dry
+    if before is None or len(before) != len(facts):
+        return False
+    pairs = zip(facts, before, strict=True)
+    return all(_units(item)(then) == 0 and now.moves == then.moves for now, then in pairs)
+
+
+def _units(item: str) -> Callable[[BucketFacts], int]:
+    """How many units of an item a bucket has, those included that are leaving it."""
+    return lambda one: one.free.get(item, 0) + one.moving.get(item, 0)
+
+
+def _early_outcomes(sale: Sale, state: str, gone: set[str], bucket_now_ms: int, *, short: bool) -> dict[str, Outcome]:
+    """What may be refused for everybody, by item. gone: items that are sold out; short: no bucket takes anything in."""
+    items = [item.item for item in sale.items]
     match state:
         case State.PAUSED:
-            return dict.fromkeys(free, Outcome.PAUSED)
+            return dict.fromkeys(items, Outcome.PAUSED)
         case State.CLOSED:
-            return dict.fromkeys(free, Outcome.CLOSED)
+            return dict.fromkeys(items, Outcome.CLOSED)
         case State.LOADED if sale.opens_ms - bucket_now_ms > limits.EARLY_REFUSAL_MARGIN_MS + 1000:
             # Near the opening the bucket is asked: its clock decides, not the age of this picture.
-            return dict.fromkeys(free, Outcome.NOT_OPEN)
+            return dict.fromkeys(items, Outcome.NOT_OPEN)
         case State.OPEN:
-            return {item: Outcome.SOLD_OUT for item, units in free.items() if units == 0}
+            held_up = dict.fromkeys(items if short else (), Outcome.WAIT)
+            return held_up | dict.fromkeys(gone, Outcome.SOLD_OUT)
         case _:
             return {}
 
@@ -183,7 +221,7 @@ def _early_reply(outcome: Outcome, sale: Sale, bucket_now_ms: int) -> Reply:
     if outcome is Outcome.NOT_OPEN:
         wait_s = max(1, min(_ASK_AGAIN_FAR_S, (sale.opens_ms - bucket_now_ms) // 1000))
         return refusal(outcome, retry_after_s=wait_s, opens_ms=sale.opens_ms)
-    return refusal(outcome)
+    return refusal(outcome, shared=True)
 
 
 def _data(

@@ -7,7 +7,7 @@ ratio of the two, and the conditions.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from flashsale.bench import conditions, engine, http, memory, writer
+from flashsale.bench import conditions, engine, http, levels, memory, writer
 from flashsale.bench.ground import Ground, own_ground
 from flashsale.bench.report import Metric, Report, print_table
 from flashsale.errors import BadInputError
@@ -28,11 +28,14 @@ SUITES: Final[Mapping[str, Suite]] = {
     "engine": engine.run,
     "writer": writer.run,
     "memory": memory.run,
+    "levels": levels.run,
+    "levels_cluster": levels.run_on_cluster,
 }
+_ON_A_CLUSTER: Final = {"levels_cluster"}
 
 
 async def run(suites: Sequence[str], *, rounds: int = ROUNDS, on_progress: Callable[[str], None]) -> Report:
-    """Run these suites, each on a fresh pair of servers, and report. Takes up to a minute a suite by default.
+    """Run these suites, each on fresh servers, and report. By default up to a minute a suite; two for one of levels.
 
     Raises BadInputError for an unknown suite or a number of rounds below 1, SurroundingsError when a server would
     not start, InvariantError when what was measured gave a wrong answer. Nothing is left behind.
@@ -42,7 +45,7 @@ async def run(suites: Sequence[str], *, rounds: int = ROUNDS, on_progress: Calla
     said: dict[str, Any] = {}
     for name in dict.fromkeys(suites):
         on_progress(f"{name}: starting servers")
-        async with own_ground() as ground:
+        async with own_ground(cluster=name in _ON_A_CLUSTER) as ground:
             said = said or await conditions.of_ground(ground)
             metrics += await SUITES[name](ground, rounds=rounds, on_progress=on_progress)
     return Report(metrics, said)

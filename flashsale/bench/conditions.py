@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from redis.asyncio import Redis
+
 from flashsale import __version__
 from flashsale.bench.ground import Ground
 
@@ -18,7 +20,8 @@ _NOT_TOLD: Final = "unknown"
 
 async def of_ground(ground: Ground) -> dict[str, Any]:
     """Commit, versions and machine, with the servers' own versions. The load average tells whether others worked."""
-    server = await ground.redis.info("server")
+    async with Redis.from_url(ground.addresses.redis_url.split(",")[0]) as one:  # of a cluster all are of one version
+        server = await one.info("server")
     async with ground.postgres.acquire() as connection:
         postgres = connection.get_server_version()
     return {

@@ -6,7 +6,7 @@ Both are closed loops: a connection sends its next request when it has the answe
 import asyncio
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from itertools import cycle
@@ -97,9 +97,19 @@ def _told_by_wrk(text: str) -> Pressed:
     return Pressed(answers, micros / 1e6, refused, broken)
 
 
+def _not_asked(seconds: float, body: bytes) -> None:
+    """For who wants to know only how many answers there were."""
+
+
 @dataclass(frozen=True, slots=True)
 class Own:
-    """A generator without anything to install. It costs more CPU than wrk, so the server may wait for it."""
+    """A generator without anything to install. It costs more CPU than wrk, so the server may wait for it.
+
+    on_answer: told of each answer's time, from the press on, and of its body.
+    """
+
+    connections: int = CONNECTIONS
+    on_answer: Callable[[float, bytes], None] = _not_asked
 
     @property
     def name(self) -> str:
@@ -110,7 +120,8 @@ class Own:
         """See Generator."""
         requests = cycle([_request(one) for one in presses])
         loop = asyncio.get_running_loop()
-        clients = [_Client(requests, ends=time.perf_counter() + duration_s) for _ in range(CONNECTIONS)]
+        ends = time.perf_counter() + duration_s
+        clients = [_Client(requests, ends=ends, on_answer=self.on_answer) for _ in range(self.connections)]
         started = time.perf_counter()
         for client in clients:
             await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
@@ -123,9 +134,13 @@ class Own:
 class _Client(asyncio.Protocol):
     """One connection: the next request goes out when the answer before has come in."""
 
-    def __init__(self, requests: Iterator[bytes], *, ends: float) -> None:
+    def __init__(
+        self, requests: Iterator[bytes], *, ends: float, on_answer: Callable[[float, bytes], None] = _not_asked
+    ) -> None:
         self._requests = requests
         self._ends = ends
+        self._on_answer = on_answer
+        self._sent = 0.0
         self._got = b""
         self._transport: asyncio.Transport | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -145,6 +160,7 @@ class _Client(asyncio.Protocol):
         self._got = b""
         self.answers += 1
         self.refused += int(head[9:12]) >= _FIRST_ERROR_STATUS
+        self._on_answer(time.perf_counter() - self._sent, body)
         self._send()
 
     def connection_lost(self, trouble: Exception | None) -> None:
@@ -155,7 +171,8 @@ class _Client(asyncio.Protocol):
 
     def _send(self) -> None:
         assert self._transport is not None
-        request = next(self._requests) if time.perf_counter() < self._ends else None
+        self._sent = time.perf_counter()
+        request = next(self._requests) if self._sent < self._ends else None
         if request is not None:
             self._transport.write(request)
             return

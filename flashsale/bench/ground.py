@@ -8,10 +8,10 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from redis.asyncio import Redis
-
 from flashsale import plan, queries
+from flashsale.durability import Level
 from flashsale.embedded import Addresses, EmbeddedPair, erase
+from flashsale.embedded_cluster import EmbeddedCluster
 from flashsale.keys import Bucket
 from flashsale.operations import Operations
 from flashsale.purchase import attempt_line
@@ -19,7 +19,7 @@ from flashsale.queries import Pool
 from flashsale.rights import LANE_PUBLIC
 from flashsale.sale import Sale, Verb
 from flashsale.scripts import Commands, ScriptAt, load
-from flashsale.stores import opened
+from flashsale.stores import Client, opened
 
 SEED: Final = 2013
 ITEM: Final = "silver"
@@ -32,9 +32,9 @@ _STRIDE: Final = 618_033_988_749_894_848_204_587  # shares no divisor with _NAME
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """A running pair and what works on it."""
+    """A running pair, or cluster, and what works on it. valkey_pid: of a cluster, its first node's."""
 
-    redis: Redis
+    redis: Client
     postgres: Pool
     operations: Operations
     addresses: Addresses
@@ -51,13 +51,17 @@ class Ground:
 
 
 @asynccontextmanager
-async def own_ground() -> AsyncIterator[Ground]:
-    """A pair that nobody else uses, with the schema made; nothing of it is left at the end."""
+async def own_ground(*, cluster: bool = False) -> AsyncIterator[Ground]:
+    """A pair that nobody else uses, with the schema made; nothing of it is left at the end.
+
+    cluster: of three primaries with a replica each instead of one Valkey.
+    """
     with tempfile.TemporaryDirectory(prefix="flashsale-bench-") as folder:
         state = Path(folder) / "state"
-        pair = EmbeddedPair(state=state, fresh=True)
+        kind = EmbeddedCluster if cluster else EmbeddedPair
+        servers: EmbeddedPair | EmbeddedCluster = kind(state=state, fresh=True)
         try:
-            with pair as addresses:
+            with servers as addresses:
                 async with opened(
                     redis_url=addresses.redis_url, postgres_dsn=addresses.postgres_dsn, schema=False
                 ) as stores:
@@ -69,8 +73,8 @@ async def own_ground() -> AsyncIterator[Ground]:
                         stores.postgres,
                         operations,
                         addresses,
-                        pair.valkey_pid,
-                        pair.postgres_pid,
+                        servers.pid_of("valkey-1" if cluster else "valkey"),
+                        servers.postgres_pid,
                     )
         finally:
             erase(state)
@@ -108,7 +112,7 @@ def cut(lines: Sequence[str], size: int) -> list[Sequence[str]]:
     return [lines[at : at + size] for at in range(0, len(lines), size)]
 
 
-def plan_of(name: str, *, units: int, reserved: int) -> dict[str, object]:
+def plan_of(name: str, *, units: int, reserved: int = 0, ack: Level = Level.ACCEPTED) -> dict[str, object]:
     """The plan of a sale of one item that opens in an hour."""
     written: dict[str, object] = {
         "sale": name,
@@ -116,6 +120,7 @@ def plan_of(name: str, *, units: int, reserved: int) -> dict[str, object]:
         "opens": "+1h",
         "closes": "+2h",
         "entry": "open",
+        "ack": str(ack),
         "currency": "CNY",
         "channels": [CHANNEL],
         "items": [{"item": ITEM, "title": {"zh": "银色", "en": "Silver"}, "price_minor": 199_900, "stock": units}],

@@ -65,11 +65,20 @@ def reference(factory: str) -> list[str]:
 
 @contextmanager
 def running(
-    name: str, words: Sequence[str], *, environment: dict[str, str], folder: Path, core: int | None
+    name: str,
+    words: Sequence[str],
+    *,
+    environment: dict[str, str],
+    folder: Path,
+    core: int | None = None,
+    listens: bool = True,
 ) -> Iterator[Program]:
-    """Start a server program by the words after "python", on a free port, and end it afterwards. Not yet awaited."""
-    port = _free_port()
-    command = [sys.executable, *words, "--port", str(port)]
+    """Start a program by the words after "python", and end it afterwards. Not yet awaited.
+
+    listens: on a free port; one that does not has port 0.
+    """
+    port = free_port() if listens else 0
+    command = [sys.executable, *words, *(["--port", str(port)] if listens else [])]
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 -- this very interpreter, with words of ours
             command,
@@ -109,7 +118,8 @@ async def answering(program: Program, *, folder: Path) -> None:
     raise SurroundingsError(f"The program {program.name} did not start. Its log ends with:\n{log}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

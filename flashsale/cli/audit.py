@@ -15,7 +15,7 @@ def audit(
 ) -> None:
     """Check that every unit is in exactly one place; exit 1 when not. May run while the sale sells.
 
-    loaded = free + moving + outbox + live + returning
+    loaded = free + moving + outbox + live + returning + held
 
     Example: flashsale audit mi3-2013
     """

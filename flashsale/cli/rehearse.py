@@ -1,29 +1,38 @@
 """flashsale rehearse: replay a release day on this machine and give a verdict."""
 
+import logging
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from flashsale.cli import show
+from flashsale.durability import Level
 from flashsale.errors import BadInputError
-from flashsale.purchase import LEVEL_ACCEPTED
 from loadtest import rehearsal, scenario
-
-TOPOLOGY_SINGLE = "single"
+from loadtest.faults.base import CLUSTER, SINGLE
+from loadtest.faults.runs import play, seeds_of, shown
 
 
 def rehearse(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(scenario.names())}.", metavar="SCENARIO")],
     scale: Annotated[float, typer.Option(help="Share of the scenario's units and fans, above 0.")] = 1.0,
-    seed: Annotated[int | None, typer.Option(help="Of everything random; else a new one, which is told.")] = None,
-    topology: Annotated[str, typer.Option(help="single: one Valkey.")] = TOPOLOGY_SINGLE,
-    ack: Annotated[str, typer.Option(help="The durability level that a win states: accepted.")] = LEVEL_ACCEPTED,
+    seed: Annotated[
+        str | None, typer.Option(help="Of everything random; else a new one, which is told. 1-10 or 3,7: a table.")
+    ] = None,
+    topology: Annotated[str, typer.Option(help="single: one Valkey; cluster: six nodes.")] = SINGLE,
+    ack: Annotated[str, typer.Option(help=f"The level of a win: {', '.join(Level)}.")] = Level.ACCEPTED.value,
+    buckets: Annotated[int | None, typer.Option(help="Into how many buckets the sale is cut; else 1, or 4.")] = None,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="NAME or NAME@SECONDS after the opening; again for more.", metavar="NAME")
+    ] = None,
+    apis: Annotated[int, typer.Option(help="How many api processes.", min=1, max=16)] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON for scripts.")] = False,
 ) -> None:
     """Start own servers, replay a release day over HTTP, audit, and give a verdict.
@@ -31,17 +40,28 @@ def rehearse(
     Exit status: 0 pass, 1 a promise or the bound is broken, 2 unusable arguments, 3 the surroundings.
 
     Example: flashsale rehearse mi3-wechat-2013 --scale 0.1
+
+    With a fault: flashsale rehearse faults --fault F1@4 --seed 7
+
+    For many seeds: flashsale rehearse faults --fault F5 --topology cluster --ack replicated --seed 1-10
     """
     if not 0 < scale <= 10:
         raise BadInputError("--scale: must be above 0 and at most 10")
-    if topology != TOPOLOGY_SINGLE:
-        raise BadInputError(f"--topology: {topology} can't be rehearsed yet; there is: {TOPOLOGY_SINGLE}")
-    if ack != LEVEL_ACCEPTED:
-        raise BadInputError(f"--ack: level {ack} can't be rehearsed yet; there is: {LEVEL_ACCEPTED}")
+    check_ground(topology=topology, ack=ack)
+    logging.getLogger("asyncpg").setLevel(logging.ERROR)  # a fault takes Postgres away; that is no news to us
     loaded = scenario.load(name)
+    seeds = [secrets.randbelow(10**6)] if seed is None else seeds_of(seed)
     options = rehearsal.Options(
-        scale=scale, seed=secrets.randbelow(10**6) if seed is None else seed, ack=ack, topology=topology
+        scale=scale,
+        seed=seeds[0],
+        ack=ack,
+        topology=topology,
+        faults=fault or (),
+        apis=apis,
+        buckets=buckets,
     )
+    if len(seeds) > 1:
+        _play_many(name, [replace(options, seed=one) for one in seeds], as_json=json)
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder, _progress() as progress:
         result = rehearsal.run(loaded, options, folder=Path(folder), told=_teller(progress, loaded, scale))
     if json:
@@ -49,6 +69,27 @@ def rehearse(
     else:
         _show(result)
     raise typer.Exit(0 if result["verdict"] == "pass" else 1)
+
+
+def _play_many(name: str, wanted: Sequence[rehearsal.Options], *, as_json: bool) -> NoReturn:
+    """One run for each; a line after each on standard error, the table at the end."""
+    errors = Console(stderr=True)
+    lines = play(name, wanted, lambda text: errors.print(text, highlight=False, markup=False, soft_wrap=True))
+    if as_json:
+        show.json([line.as_data() for line in lines])
+    else:
+        shown(lines, Console())
+    raise typer.Exit(int(any(line.verdict == "fail" for line in lines)))
+
+
+def check_ground(*, topology: str, ack: str) -> None:
+    """Raises BadInputError for a topology or level that there is not, or that don't go together."""
+    if topology not in {SINGLE, CLUSTER}:
+        raise BadInputError(f"--topology: there is no {topology}; there are: {SINGLE}, {CLUSTER}")
+    if ack not in set(Level):
+        raise BadInputError(f"--ack: there is no level {ack}; there are: {', '.join(Level)}")
+    if ack == Level.REPLICATED and topology == SINGLE:
+        raise BadInputError(f"--ack: level {ack} needs replicas: --topology {CLUSTER}")
 
 
 def _progress() -> Progress:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flashsale import ledger, stock
+from flashsale import ledger, payment, stock
 from flashsale.cli import show
 from flashsale.cli.run import opened, run
 from flashsale.queries import query
@@ -21,9 +21,20 @@ def results(
         show.json(data)
         return
     show.table(
-        ("item", "loaded", "sold", "paid", "expired", "cancelled", "fans", "amount (minor)"),
+        ("item", "loaded", "sold", "paid", "expired", "cancelled", "refunded", "refused", "fans", "amount (minor)"),
         [
-            (i["item"], i["loaded"], i["sold"], i["paid"], i["expired"], i["cancelled"], i["fans"], i["amount_minor"])
+            (
+                i["item"],
+                i["loaded"],
+                i["sold"],
+                i["paid"],
+                i["expired"],
+                i["cancelled"],
+                i["refunded"],
+                i["refused"],
+                i["fans"],
+                i["amount_minor"],
+            )
             for i in data["items"]
         ],
         title=f"Results of {sale}, {data['currency']}",
@@ -32,6 +43,12 @@ def results(
         ("channel", "lane", "reserved", "sold", "paid"),
         [(c["channel"], c["lane"], c["reserved"], c["sold"], c["paid"]) for c in data["channels"]],
     )
+    show.table(
+        ("payments", "number", "amount (minor)"),
+        [(state, p["payments"], p["amount_minor"]) for state, p in data["payments"].items()],
+    )
+    if due := data["payments"][payment.State.REFUND_DUE]["payments"]:
+        show.text(f"[yellow]{due} payments are to go back: flashsale payment list {sale} --state refund_due[/yellow]")
     last = data["last_accepted_ms"]
     show.text(f"The last unit went at {show.moment(last)}." if last else "Nothing was sold yet.")
 
@@ -41,6 +58,7 @@ async def _gather(name: str) -> dict[str, Any]:
         sale = await ledger.find(connection, name)
         totals = await connection.fetch(query("orders", "totals"), name)
         channels = await connection.fetch(query("orders", "by_channel"), name)
+        payments = await connection.fetch(query("payments", "payments_by_item"), name)
         facts = await stock.facts(both.redis, sale.all_buckets)
     return {
         "sale": name,
@@ -48,6 +66,7 @@ async def _gather(name: str) -> dict[str, Any]:
         "currency": sale.currency,
         "reserved": sum(one.reserved for one in facts),
         "items": [_item(item.item, item.loaded, totals) for item in sale.items],
+        "payments": {state: _payments(state, payments) for state in payment.State},
         "channels": [
             {
                 "channel": row["channel"],
@@ -75,8 +94,19 @@ def _item(item: str, loaded: int, totals: list[Any]) -> dict[str, Any]:
         "paid": count("paid"),
         "expired": count("expired"),
         "cancelled": count("cancelled"),
+        "refunded": count("refunded"),
+        "refused": count("refused"),
         "fans": count("confirmed", "paid", of="fans"),
         "amount_minor": count("paid", of="amount_minor"),
+    }
+
+
+def _payments(state: payment.State, rows: list[Any]) -> dict[str, int]:
+    """How many payments are in this state, and their sum."""
+    found = [row for row in rows if row["state"] == state]
+    return {
+        "payments": sum(row["payments"] for row in found),
+        "amount_minor": sum(row["amount_minor"] for row in found),
     }
 
 

@@ -6,14 +6,20 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from flashsale import clock, ledger, plan, stock
+from flashsale import clock, held, ledger, plan, stock
 from flashsale.cli import results as results_verb
 from flashsale.cli import show
 from flashsale.cli.run import opened, operations, run
 from flashsale.errors import BadInputError
-from flashsale.sale import Sale, Verb
+from flashsale.sale import ReturnedTo, Sale, Verb
 
 app = typer.Typer(help="Plan, load, open, pause, close and look at sales.", no_args_is_help=True)
+
+_RETURNED = {
+    ReturnedTo.PUBLIC: "go on sale again at once",
+    ReturnedTo.HOLD: "are held until they are released",
+    ReturnedTo.WAITLIST: "are held; the draw for a waiting list does not exist yet, so release them",
+}
 
 Name = Annotated[str, typer.Argument(help="The sale's name.", metavar="SALE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -71,44 +77,57 @@ def show_(sale: Name, json: Json = False) -> None:
     Example: flashsale sale show mi3-2013
     """
 
-    async def work() -> tuple[Sale, list[stock.BucketFacts], list[ledger.LogLine]]:
+    async def work() -> tuple[Sale, list[stock.BucketFacts], dict[str, int], list[ledger.LogLine]]:
         async with opened() as both, both.postgres.acquire() as connection:
             found = await ledger.find(connection, sale)
-            return found, await stock.facts(both.redis, found.all_buckets), await ledger.log_of(connection, sale)
+            kept = {item: len(units) for item, units in (await held.units_of(connection, sale)).items()}
+            log = await ledger.log_of(connection, sale)
+            return found, await stock.facts(both.redis, found.all_buckets), kept, log
 
-    found, facts, log = run(work())
+    found, facts, kept, log = run(work())
     if json:
         data = show.sale_data(found, now_ms=clock.now_ms())
         data["free"] = {item.item: sum(one.free.get(item.item, 0) for one in facts) for item in found.items}
+        data["held"] = {item.item: kept.get(item.item, 0) for item in found.items}
         data["reserved"] = sum(one.reserved for one in facts)
         data["outbox"] = sum(one.outbox for one in facts)
         data["in_buckets"] = all(one.loaded for one in facts)
+        data["memory_short"] = any(one.memory_short for one in facts)
         data["log"] = [
             {"at": show.when(line.at), "actor": line.actor, "verb": line.verb, "detail": dict(line.detail)}
             for line in log
         ]
         show.json(data)
         return
-    _show(found, facts, log)
+    _show(found, facts, kept, log)
 
 
-def _show(sale: Sale, facts: list[stock.BucketFacts], log: list[ledger.LogLine]) -> None:
+def _show(sale: Sale, facts: list[stock.BucketFacts], kept: dict[str, int], log: list[ledger.LogLine]) -> None:
     show.text(f"[bold]{sale.sale}[/bold]  {escape(sale.title.en)} / {escape(sale.title.zh)}")
     show.text(
         f"state {sale.state_at(clock.now_ms())}, "
         f"opens {show.moment(sale.opens_ms)}, closes {show.moment(sale.closes_ms)}"
     )
     show.text(f"entry {sale.entry}, {sale.per_fan_limit} per fan, {sale.pay_window_s} s to pay")
+    show.text(f"units that come back: {_RETURNED[sale.returned]}")
     if sale.reservation:
         show.text(f"reserved {sum(one.reserved for one in facts):,} of at most {sale.reservation.capacity:,}")
     rows = [
-        (i.item, f"{i.price_minor} {sale.currency}", i.loaded, sum(one.free.get(i.item, 0) for one in facts))
+        (
+            i.item,
+            f"{i.price_minor} {sale.currency}",
+            i.loaded,
+            sum(one.free.get(i.item, 0) for one in facts),
+            kept.get(i.item, 0),
+        )
         for i in sale.items
     ]
-    show.table(("item", "price (minor)", "loaded", "free"), rows)
+    show.table(("item", "price (minor)", "loaded", "free", "held"), rows)
     show.text(f"on their way to Postgres: {sum(one.outbox for one in facts):,}")
     if sale.state != "draft" and not all(one.loaded for one in facts):
-        show.text("[red]A bucket has lost its memory; the sale is closed until it is recovered.[/red]")
+        show.text(f"[red]A bucket is closed until it is recovered. See: flashsale recover {sale.sale} --dry-run[/red]")
+    if any(one.memory_short for one in facts):
+        show.text("[red]Valkey's memory is nearly used up; fans are told to wait until there is room.[/red]")
     show.table(("at (UTC)", "who", "did", "detail"), [(show.when(x.at), x.actor, x.verb, dict(x.detail)) for x in log])
 
 
@@ -158,6 +177,26 @@ def add_stock(
             return await ops.add_stock(sale, item, units)
 
     _told(run(work()), json, f"{units:,} more units of {item} are on sale.")
+
+
+@app.command()
+def release(
+    sale: Name,
+    item: Annotated[str, typer.Argument(help="The item's name.", metavar="ITEM")],
+    units: Annotated[int | None, typer.Option(help="How many, oldest first; else all that are held.")] = None,
+    json: Json = False,
+    actor: Actor = None,
+) -> None:
+    """Put held units of an item on sale again: those that came back in a sale with returned = "hold" or "waitlist".
+
+    Example: flashsale sale release mi3-2013 silver --units 20
+    """
+
+    async def work() -> Sale:
+        async with operations(actor) as ops:
+            return await ops.release(sale, item, units)
+
+    _told(run(work()), json, f"{'All' if units is None else f'{units:,}'} held units of {item} are on sale again.")
 
 
 app.command("results")(results_verb.results)

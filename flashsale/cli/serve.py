@@ -3,8 +3,9 @@
 import errno
 import signal
 import socket
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -12,25 +13,48 @@ from flashsale import config, stores
 from flashsale.cli import show
 from flashsale.cli.run import run
 from flashsale.embedded import EmbeddedPair
+from flashsale.embedded_cluster import EmbeddedCluster
+from flashsale.embedded_stores import EmbeddedStores
 from flashsale.errors import SurroundingsError
 from flashsale.worker import main as worker_process
 
 BACKLOG = 4096
 
 
+class Topology(StrEnum):
+    """How many Valkeys: one, or a cluster."""
+
+    SINGLE = "single"
+    CLUSTER = "cluster"
+
+
+_SERVERS: Final[dict[Topology, type[EmbeddedPair] | type[EmbeddedCluster]]] = {
+    Topology.SINGLE: EmbeddedPair,
+    Topology.CLUSTER: EmbeddedCluster,
+}
+
+
 def up(
     state: Annotated[Path | None, typer.Option(help="The state folder; else FLASHSALE_STATE_DIR.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin without what is there from before.")] = False,
+    topology: Annotated[
+        Topology, typer.Option(help="One Valkey, or a cluster of three primaries with a replica each.")
+    ] = Topology.SINGLE,
 ) -> None:
     """Run the embedded Valkey and Postgres in this terminal until Ctrl-C.
 
     Other commands with the same state folder find them by themselves.
+
+    Example: flashsale up --topology cluster --state /var/tmp/drop
     """
     settings = config.load(**({"state_dir": state} if state else {}))
-    with EmbeddedPair(state=settings.state_dir, fresh=fresh) as addresses:
+    servers: EmbeddedStores = _SERVERS[topology](state=settings.state_dir, fresh=fresh)
+    with servers as addresses:
         steps = run(stores.migrate(addresses.postgres_dsn))
-        show.text(f"Valkey    {addresses.redis_url}\nPostgres  {addresses.postgres_dsn}")
-        show.text(f"Schema    {len(steps)} new steps. Ctrl-C ends both; the data stays in {settings.state_dir}.")
+        for place in addresses.redis_url.split(","):
+            show.text(f"Valkey    {place}")
+        show.text(f"Postgres  {addresses.postgres_dsn}")
+        show.text(f"Schema    {len(steps)} new steps. Ctrl-C ends all; the data stays in {settings.state_dir}.")
         try:
             signal.pause()
         except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flashsale.audit import Audit
+from flashsale.audit import NAMED_MAX, Audit
 from flashsale.clock import from_ms
 from flashsale.sale import Sale
 
@@ -67,6 +67,7 @@ def sale_data(sale: Sale, *, now_ms: int) -> dict[str, Any]:
         "currency": sale.currency,
         "channels": list(sale.channels),
         "buckets": sale.buckets,
+        "returned": sale.returned,
         "version": sale.version,
         "items": [
             {"item": item.item, "price_minor": item.price_minor, "loaded": item.loaded, "title_en": item.title.en}
@@ -78,18 +79,27 @@ def sale_data(sale: Sale, *, now_ms: int) -> dict[str, Any]:
 def audit_table(audited: Audit) -> None:
     """The equation, one line an item."""
     table(
-        ("item", "loaded", "free", "moving", "outbox", "live", "returning", "off by"),
-        [(i.item, i.loaded, i.free, i.moving, i.outbox, i.live, i.returning, i.difference) for i in audited.items],
-        title=f"Audit of {audited.sale}: loaded = free + moving + outbox + live + returning",
+        ("item", "loaded", "free", "moving", "outbox", "live", "returning", "held", "off by"),
+        [
+            (i.item, i.loaded, i.free, i.moving, i.outbox, i.live, i.returning, i.held, i.difference)
+            for i in audited.items
+        ],
+        title=f"Audit of {audited.sale}: loaded = free + moving + outbox + live + returning + held",
     )
     for item in audited.items:
         for words, units in (("nowhere", item.missing), ("in two places", item.doubled), ("never loaded", item.beyond)):
             if units:
-                text(f"[red]{item.item}: units {words}: {', '.join(map(str, units))}[/red]")
+                more = f" and {len(units) - NAMED_MAX:,} more" if len(units) > NAMED_MAX else ""
+                text(f"[red]{item.item}: units {words}: {', '.join(map(str, units[:NAMED_MAX]))}{more}[/red]")
         if item.counter_off:
             text(f"[red]{item.item}: the free counter is off by {item.counter_off}[/red]")
+    if audited.closed:
+        text(f"[red]{audited.closed} buckets are closed. See: flashsale recover {audited.sale} --dry-run[/red]")
     if audited.set_aside:
-        text(f"[yellow]{audited.set_aside} orders were set aside; each needs a person[/yellow]")
+        text(
+            f"[yellow]{audited.set_aside} orders are set aside and not settled: "
+            f"flashsale outbox list {audited.sale}[/yellow]"
+        )
     text("[green]It balances.[/green]" if audited.balanced else "[red]It does not balance.[/red]")
 
 

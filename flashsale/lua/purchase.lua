@@ -7,24 +7,27 @@
 --   attempt: "<order: 32 hex> <key: 16 hex> <fan> <channel> <lane>"
 -- RETURNS: now_ms (code detail)...
 --   WON unit | WON_BEFORE "order unit accepted_ms" | ALREADY_BOUGHT order | any other code ""
--- CODES: WON WON_BEFORE SOLD_OUT ALREADY_BOUGHT NOT_OPEN CLOSED PAUSED WAIT UNAVAILABLE KEY_REUSED RETURNED_TOO_OFTEN
+--   DRY: this bucket of several has no unit; another may have some
+-- CODES: WON WON_BEFORE DRY SOLD_OUT ALREADY_BOUGHT NOT_OPEN CLOSED PAUSED WAIT UNAVAILABLE KEY_REUSED RETURNED_TOO_OFTEN
 local sale, counts, buyers, outbox, free = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local item, attempts = ARGV[1], #ARGV - 1
 
-local plan = redis.call('HMGET', sale, 'state', 'opens_ms', 'closes_ms', 'limit', 'returned_max', 'outbox_max')
+local plan = redis.call('HMGET', sale, 'state', 'opens_ms', 'closes_ms', 'limit', 'returned_max', 'outbox_max', 'buckets')
+local counted = redis.call('HMGET', counts, 'outbox', 'fence', 'memory_short')
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
--- Missing state means "not open", never "unlimited".
+-- Missing state means "not open", never "unlimited"; so does a fence, behind which the bucket is being rebuilt.
 local function refusal_of_all()
   local state = plan[1]
   if not (state and plan[2] and plan[3] and plan[4] and plan[5] and plan[6]) then return UNAVAILABLE end
+  if counted[2] then return UNAVAILABLE end
   if state == 'closed' or now >= tonumber(plan[3]) then return CLOSED end
   if state == 'paused' then return PAUSED end
   if state == 'loaded' and now < tonumber(plan[2]) then return NOT_OPEN end
   if state ~= 'open' and state ~= 'loaded' then return UNAVAILABLE end
-  local waiting = tonumber(redis.call('HGET', counts, 'outbox') or '0')
-  if waiting + attempts > tonumber(plan[6]) then return WAIT end
+  if tonumber(counted[1] or '0') + attempts > tonumber(plan[6]) then return WAIT end
+  if counted[3] == '1' then return WAIT end
   return nil
 end
 
@@ -68,7 +71,8 @@ local function answer_from(lines, key)
   return nil, ''
 end
 
-local reply, bought, entry, wins = {now}, {}, {'item', item}, 0
+local without_unit = (tonumber(plan[7] or '1') > 1) and DRY or SOLD_OUT
+local reply, bought, entry, wins, dry, told = {now}, {}, {'item', item}, 0, 0, 0
 for i = 1, attempts do
   local attempt, fan, code, detail = ARGV[i + 1], fans[i], refusal, ''
   local lines = lines_of[fan]
@@ -82,8 +86,10 @@ for i = 1, attempts do
       bought[wins] = fan
       entry[2 * wins + 1], entry[2 * wins + 2] = attempt, won
     else
-      code = SOLD_OUT
+      code, dry = without_unit, dry + 1
     end
+  elseif code == WON_BEFORE then
+    told = told + 1
   end
   reply[2 * i], reply[2 * i + 1] = code, detail
 end
@@ -98,6 +104,12 @@ if wins > 0 then
   redis.call('HSET', buyers, unpack(pairs_of_buyers))
   redis.call('HINCRBY', counts, 'free:' .. item, -wins)
   redis.call('HINCRBY', counts, 'outbox', wins)
+  redis.call('HINCRBY', counts, 'wins', wins)
   redis.call('XADD', outbox, '*', 'at_ms', now, unpack(entry))
+elseif told > 0 then
+  -- A win that is told again is followed by a write, so that whoever waits for this write's replicas waits for that win's.
+  redis.call('HINCRBY', counts, 'told', told)
 end
+-- The balancer sees where units are asked for.
+if dry > 0 and without_unit == DRY then redis.call('HINCRBY', counts, 'lost:' .. item, dry) end
 return reply

@@ -7,7 +7,7 @@
 -- ARGV: channels request...
 --   channels: how many the sale has; request: "<hash> <channel number>", one for each slice key
 -- RETURNS: (code channel)...
--- CODES: RESERVED RESERVATION_NOT_OPEN RESERVATION_CLOSED RESERVATION_FULL UNAVAILABLE
+-- CODES: RESERVED RESERVATION_NOT_OPEN RESERVATION_CLOSED RESERVATION_FULL UNAVAILABLE WAIT
 local sale, counts, slice = KEYS[1], KEYS[2], 2
 local channels, requests = tonumber(ARGV[1]), #ARGV - 1
 
@@ -19,6 +19,7 @@ local function refusal_of_all()
   if not (plan[1] and plan[2] and plan[3] and plan[4]) then return UNAVAILABLE end
   if plan[1] == 'closed' or now >= tonumber(plan[3]) then return RESERVATION_CLOSED end
   if now < tonumber(plan[2]) then return RESERVATION_NOT_OPEN end
+  if redis.call('HGET', counts, 'memory_short') == '1' then return WAIT end
   return nil
 end
 

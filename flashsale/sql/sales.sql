@@ -2,8 +2,9 @@
 
 -- name: create_sale
 insert into sales (sale, generation, title, entry, opens_ms, closes_ms, reserve_opens_ms, reserve_closes_ms,
-                   reserve_capacity, per_fan_limit, pay_window_s, currency, channels, buckets, plan, weekly_from)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+                   reserve_capacity, per_fan_limit, pay_window_s, currency, channels, buckets, plan, weekly_from, ack,
+                   returned)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 on conflict (sale) do nothing
 returning sale;
 
@@ -46,6 +47,9 @@ select in_buckets_at is not null from sales where sale = $1;
 
 -- name: now_in_buckets
 update sales set in_buckets_at = now() where sale = $1 and in_buckets_at is null;
+
+-- name: lock_load
+select true from stock_loads where load = $1 for update skip locked;
 
 -- name: stock_load_applied
 update stock_loads set applied_at = now() where load = $1 and applied_at is null;

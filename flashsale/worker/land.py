@@ -4,13 +4,12 @@ import asyncio
 import logging
 from collections import deque
 
-from redis.asyncio import Redis
-
 from flashsale import limits, order, outbox, scripts
 from flashsale.keys import Bucket
 from flashsale.metrics import WorkerMetrics
 from flashsale.outbox import Entry
 from flashsale.queries import Pool
+from flashsale.stores import Client
 
 _log = logging.getLogger(__name__)
 
@@ -18,7 +17,7 @@ _log = logging.getLogger(__name__)
 class Lander:
     """Moves one bucket's orders. Every step may be repeated by anybody, so dying anywhere loses nothing."""
 
-    def __init__(self, *, redis: Redis, postgres: Pool, bucket: Bucket, holder: str, metrics: WorkerMetrics) -> None:
+    def __init__(self, *, redis: Client, postgres: Pool, bucket: Bucket, holder: str, metrics: WorkerMetrics) -> None:
         self._redis = redis
         self._postgres = postgres
         self._bucket = bucket
@@ -35,6 +34,9 @@ class Lander:
             await asyncio.sleep(limits.LEASE_MS / 1000 / 4)
             return
         if not await self.land():
+            # All is landed and trimmed. What is there all the same, before the place we are at, was trimmed in a
+            # primary that died before its replica heard of it.
+            self._after = "0"
             await outbox.wait(self._redis, self._bucket, after=self._after, block_ms=limits.OUTBOX_BLOCK_MS)
 
     async def land(self) -> int:

@@ -102,4 +102,6 @@ const ACTIONS = {
   paid: (scene) => more(scene) || toList(scene),
   expired: tryAgain,
   cancelled: tryAgain,
+  refunded: tryAgain,
+  sorry: tryAgain,
 };

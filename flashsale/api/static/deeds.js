@@ -3,15 +3,18 @@
 import { Lost, ask, asked_wait_ms, backoff_ms, makePause } from "./ask.js";
 
 const PRESS_KEPT_MS = 600_000; // An older press is left to the list of orders: nobody wants to buy by a reload next week.
+const ENDED = ["expired", "cancelled", "refunded"];
 const NOT_OPEN_NEAR_MS = 5_000; // Told NOT_OPEN this close to the opening, the press waits instead of being given up.
 const FLUSH_MS = 800; // A crowd that turns at the same moment spreads its questions over this long.
 
-/** Why to ask again, or null when the answer is final. An unsettled press outlives answers that hold for everybody. */
-export function whyAgain(answer, { retry, now_ms }) {
+/** Why to ask again, or null when the answer is final. An unsettled press outlives answers that hold for everybody.
+ * over: the fan's orders that have ended. The bucket may still count one of them, until its unit has come back. */
+export function whyAgain(answer, { retry, now_ms, over = [] }) {
   if (answer instanceof Lost) return "LOST";
   const { outcome, status, body } = answer;
   if (outcome === "UNKNOWN" || outcome === "WAIT") return outcome;
   if (outcome === "NOT_OPEN") return body.opens_ms - now_ms < NOT_OPEN_NEAR_MS ? "NOT_OPEN" : null;
+  if (outcome === "ALREADY_BOUGHT" && over.includes(body.order)) return "WAIT";
   if (outcome === "PAUSED" || outcome === "UNAVAILABLE") return retry ? "UNKNOWN" : null;
   if (status === 429) return "WAIT"; // The edge turned it away: nothing was decided.
   return status >= 500 ? "UNKNOWN" : null;
@@ -31,7 +34,8 @@ export function makeDeeds({ store, memory, orders, clock, look }) {
       const answer = await send().catch((error) => error);
       const dropped = store.get().pending?.id !== deed.id; // The fan stopped it or signed out meanwhile.
       if (dropped && !(answer.ok && store.get().fan === fan)) return; // A yes that came all the same is theirs.
-      const why = whyAgain(answer, { retry: deed.retry, now_ms: clock.now_ms() });
+      const over = store.get().orders.filter((one) => ENDED.includes(one.state)).map((one) => one.order);
+      const why = whyAgain(answer, { retry: deed.retry, now_ms: clock.now_ms(), over });
       if (!why) return settle(answer);
       if (why === "LOST" || why === "UNKNOWN") deed.unsettled();
       const wait_ms = why === "LOST" ? backoff_ms(tries) : asked_wait_ms(answer.retry_after_s, tries);

@@ -3,11 +3,16 @@
 import { Lost, ask, asked_wait_ms, backoff_ms, jittered, listen, makePause } from "./ask.js";
 import { LIVE } from "./phase.js";
 
-const RANK = ["accepted", "confirmed", "paid", "expired", "cancelled"];
+const RANK = ["accepted", "confirmed", "paid", "expired", "cancelled", "refunded", "refused"];
 const GET_MS = 3_000; // How often an order is asked for while its stream can't be had.
 const STREAM_EVERY = 4; // With the stream down, every how many of those questions it is tried again.
 const PAYING_SHOWN_MS = 20_000; // A payment that no news follows may be tried again after this long.
 const UNFINISHED = ["accepted", "confirmed"];
+const CONFIRMED_TRIES = 30; // How often an order that is not written down yet is asked to be ended.
+const MONEY_MOVES = ["pending", "late"]; // Of an order that is over: its money may still come, and find another unit.
+
+const isSettled = ({ state, payment_state }) =>
+  !UNFINISHED.includes(state) && !(state !== "paid" && MONEY_MOVES.includes(payment_state));
 
 export function makeOrders({ store, memory, clock, expired }) {
   const pause = makePause();
@@ -23,8 +28,9 @@ export function makeOrders({ store, memory, clock, expired }) {
     if (known && RANK.indexOf(known.state) > RANK.indexOf(order.state)) return;
     const others = orders.filter((one) => one.order !== order.order);
     const all = [...others, { ...known, ...order }].sort((a, b) => (a.order < b.order ? 1 : -1));
-    const settled = shown === order.order && !UNFINISHED.includes(order.state);
-    store.set({ orders: all, ...(settled && { paying: null, notice: null, cancelling: null }) });
+    const over = shown === order.order && !UNFINISHED.includes(order.state);
+    store.set({ orders: all, ...(over && { paying: null, notice: null, cancelling: null }) });
+    if (order.late_order && !find(order.late_order)) look(order.late_order);
   }
 
   /** The first news of a win, from the answer itself; kept on the device until the list of orders has it. */
@@ -98,7 +104,7 @@ export function makeOrders({ store, memory, clock, expired }) {
   /** The stream while it can be had, else a question every few seconds, until the order is settled. */
   async function follow(id, line) {
     const { signal } = line;
-    for (let failures = 0; !signal.aborted && UNFINISHED.includes(find(id)?.state);) {
+    for (let failures = 0; !signal.aborted && find(id) && !isSettled(find(id));) {
       const heard = failures % STREAM_EVERY === 0
         ? await listen(`/orders/${id}/events`, { auth: bearer(), signal, hear: learn }).catch((error) => error) : null;
       if (signal.aborted) return;
@@ -114,7 +120,8 @@ export function makeOrders({ store, memory, clock, expired }) {
     const id = store.get().shown;
     store.set({ paying: "asking", notice: null });
     try {
-      const answer = await ask(`/orders/${id}/payment`, { method: "POST", auth: bearer() });
+      const answer = await onceConfirmed(`/orders/${id}/payment`);
+      if (!answer) return undefined;
       if (!answer.ok) return refused(id, answer, "pay_refused");
       return await settle(new URL(answer.body.pay_url, location.href));
     } catch (error) {
@@ -140,10 +147,23 @@ export function makeOrders({ store, memory, clock, expired }) {
     return answer.status === 401 ? expired() : look(id);
   }
 
+  /** A winner may be quicker than the worker: while the order is still being written down, it is asked again. Null when
+   * the fan has signed out meanwhile. */
+  async function onceConfirmed(path) {
+    const { fan } = store.get();
+    for (let tries = 1; ; tries += 1) {
+      if (store.get().fan !== fan) return null;
+      const answer = await ask(path, { method: "POST", auth: bearer() });
+      if (!answer.body.type?.endsWith("/not-confirmed-yet") || tries === CONFIRMED_TRIES) return answer;
+      await new Promise((done) => setTimeout(done, asked_wait_ms(answer.retry_after_s, 0)));
+    }
+  }
+
   async function cancelSurely() {
     const id = store.get().shown;
     store.set({ cancelling: "busy", notice: null });
-    const answer = await ask(`/orders/${id}/cancellation`, { method: "POST", auth: bearer() }).catch((error) => error);
+    const answer = await onceConfirmed(`/orders/${id}/cancellation`).catch((error) => error);
+    if (!answer) return undefined;
     if (answer.ok) return learn(answer.body);
     return refused(id, answer, "cancel_refused");
   }

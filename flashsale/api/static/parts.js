@@ -73,7 +73,7 @@ function deadline(state, order, say) {
 const itemName = ({ sale, language }, { item }) => sale.items.find((one) => one.item === item)?.title[language] ?? item;
 
 export function ticket(state, order, say) {
-  const over = order.state === "expired" || order.state === "cancelled";
+  const over = ["expired", "cancelled", "refunded", "refused"].includes(order.state);
   return h("section", { key: `ticket-${order.order}`, class: over ? "ticket over" : "ticket", "data-test": "order",
     "data-order": order.order, "aria-label": say("order_number") }, h("div", { class: "leaf" },
   h("div", { class: "stub" },

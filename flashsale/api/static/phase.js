@@ -10,7 +10,8 @@ const REFUSALS = {
   RESERVATION_CLOSED: "reservation_closed",
 };
 const PENDING = { LOST: "lost", UNKNOWN: "unknown", WAIT: "crowded", NOT_OPEN: "not_open" };
-const ORDERS = { accepted: "won", confirmed: "won", paid: "paid", expired: "expired", cancelled: "cancelled" };
+const ORDERS = { accepted: "won", confirmed: "won", paid: "paid", expired: "expired", cancelled: "cancelled",
+  refunded: "refunded", refused: "sorry" };
 
 export const isOver = (sale, now_ms) => sale.state === "closed" || (sale.closes_ms && now_ms >= sale.closes_ms);
 
@@ -35,6 +36,15 @@ const allSoldOut = (state) =>
 
 export const shownOrder = (state) =>
   state.shopping ? null : state.orders.find((order) => order.order === state.shown) ?? null;
+
+/** What is said of an order whose money does not stand where its state says: a word, or null. */
+export function moneyOf({ state, payment_state, late_order }) {
+  if (late_order) return "money_moved";
+  if (state === "confirmed" && payment_state === "late") return "money_found";
+  if (state === "paid" && payment_state === "refund_due") return "money_going_back";
+  if (state !== "expired" && state !== "cancelled") return null;
+  return { late: "money_late", refund_due: "money_due", refunded: "money_back" }[payment_state] ?? null;
+}
 
 /** May this fan hold one more order of this sale? */
 export const mayBuyMore = (state) =>

@@ -4,7 +4,7 @@ import { action, buyable } from "./actions.js";
 import { h, icon } from "./draw.js";
 import { clock, count, date, secondsTo, when, zone } from "./format.js";
 import { countdown, items, loginForm, myOrders, saleList, ticket } from "./parts.js";
-import { hasRight, phaseOf, shownOrder, stepOf } from "./phase.js";
+import { hasRight, moneyOf, phaseOf, shownOrder, stepOf } from "./phase.js";
 import { sayer } from "./words.js";
 
 const ICONS = {
@@ -12,7 +12,7 @@ const ICONS = {
   reserve: "ticket", reserving: "ticket", waiting: "check", reservation_closed: "lock", reservation_full: "lock", buy: "bolt",
   asking: "bolt", crowded: "people", unknown: "search", not_open: "clock", lost: "cut", sold_out: "box", paused: "pause",
   closed: "box", unavailable: "lock", no_right: "lock", returned_too_often: "lock", refused: "cut", already_bought: "ticket",
-  won: "check", paid: "check", expired: "clock", cancelled: "box",
+  won: "check", paid: "check", expired: "clock", cancelled: "box", refunded: "box", sorry: "cut",
 };
 
 export function view(state, deeds) {
@@ -62,6 +62,9 @@ function facts({ state, say }) {
 
 /** The name of the text that fits the phase, where a phase has more than one. */
 function textOf({ state, phase, order }) {
+  const money = order && !["lost", "crowded"].includes(phase) && moneyOf(order);
+  if (money) return money;
+  if (phase === "won" && order.checking) return "checking_text";
   if (phase === "won") return order.pay_before_ms < state.now_ms ? "overdue_text" : `${order.state}_text`;
   if (phase === "lost" && state.pending?.deed === "buy") return "lost_buy_text";
   if (phase === "unknown" && state.pending?.deed === "reserve") return "unknown_reserve_text";
