@@ -8,6 +8,7 @@ import asyncio
 import heapq
 import os
 import random
+import signal
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,8 +25,12 @@ from loadtest.wire import Wire, connect
 
 TOLD_EVERY_S: Final = 0.5
 FINAL: Final = {Outcome.WON, Outcome.ALREADY_BOUGHT, Outcome.CLOSED, Outcome.NO_RIGHT, Outcome.KEY_REUSED}
+LAST_ASKS: Final = 8
 ASK_AGAIN_MAX: Final = 200  # a fan who is told to wait asks again, but not for ever
+PAY_ASKS_MAX: Final = 60  # what can't be paid by then is for the verdict to find
 REPLY_TIMEOUT_S: Final = 20.0
+BROKEN_WAIT_S: Final = (0.1, 0.2, 0.4, 0.8, 1.5)  # before a new connection, after so many that broke
+CANCEL_AFTER_S: Final = 3.0
 AGAIN_S: Final = 1.0
 LATE_MAX: Final = 4  # means after noon, by which the last fan has come
 
@@ -34,7 +39,8 @@ LATE_MAX: Final = 4  # means after noon, by which the last fan has come
 class Job:
     """What one crowd process is to do. fans: numbers first..last-1; a fan's name is <name><number>.
 
-    opens_s: noon, in seconds since 1970 UTC. The rest as in a scenario's crowd.
+    opens_s: noon, in seconds since 1970 UTC. ports: of more api processes, over which the connections spread. The rest
+    as in a scenario's crowd.
     """
 
     host: str
@@ -56,6 +62,10 @@ class Job:
     connections: int
     seed: int
     out: str
+    ports: tuple[int, ...] = ()
+    arrive_even_s: float = 0.0
+    stay_s: float = 0.0
+    cancel_share: float = 0.0
 
     def write(self, file: Path) -> None:
         """Write it down for the process."""
@@ -81,7 +91,9 @@ class Fan:
     asked_again: int = 0
     intent: int = 0
     retry: bool = False
+    broken: int = 0
     order: str = ""
+    cancels: bool = False
 
 
 @dataclass(order=True, slots=True)
@@ -105,6 +117,9 @@ class Crowd:
         self._due: list[_Due] = []
         self._planned = 0
         self._busy = 0
+        self._ports = (job.port, *job.ports)
+        self._connections = 0
+        self._leaving = False
         self.seen = Seen()
         self.phase = "reserving"
 
@@ -118,6 +133,14 @@ class Crowd:
         await self._pay()
         self.phase = "done"
 
+    def leave(self) -> None:
+        """Go home: only who may have won and does not know it asks again, a few times."""
+        self._leaving = True
+        self._due = [due for due in self._due if due.fan.retry and not due.fan.order]
+        for due in self._due:
+            due.fan.asked_again = max(due.fan.asked_again, ASK_AGAIN_MAX - LAST_ASKS)
+        heapq.heapify(self._due)
+
     def told(self) -> dict[str, Any]:
         """How far it is."""
         return {
@@ -127,6 +150,8 @@ class Crowd:
             "answered": len(self.seen.purchases),
             "won": len(self.seen.wins),
             "waiting": len(self._due),
+            "in_flight": self._busy,
+            "broken": self.seen.transport_errors,
         }
 
     def _make_fans(self) -> list[Fan]:
@@ -144,7 +169,7 @@ class Crowd:
         self._random.shuffle(waiting)
 
         async def reserver() -> None:
-            wire = await connect(self._job.host, self._job.port)
+            wire = Wire()
             while waiting:
                 fan = waiting.pop()
                 wire = await self._reserve(wire, fan)
@@ -172,10 +197,12 @@ class Crowd:
         raise RuntimeError("a reservation was never decided")
 
     def _plan_presses(self) -> None:
-        """When each fan presses first: a few before noon, the others after it, more and more seldom."""
+        """When each fan presses first: a few before noon, the others after it, more and more seldom or evenly."""
         for fan in self._fans:
             if self._random.random() < self._job.early_share:
                 at = self._job.opens_s - self._random.random() * 2
+            elif self._job.arrive_even_s:
+                at = self._job.opens_s + self._random.random() * self._job.arrive_even_s
             else:
                 at = self._job.opens_s + min(
                     self._random.expovariate(1 / self._job.arrive_mean_s), self._job.arrive_mean_s * LATE_MAX
@@ -183,12 +210,14 @@ class Crowd:
             self._plan(fan, at)
 
     def _plan(self, fan: Fan, at: float) -> None:
+        if self._leaving and not fan.retry:
+            return
         self._planned += 1
         heapq.heappush(self._due, _Due(at, self._planned, fan))
 
     async def _presser(self) -> None:
         """One connection: takes the next press that is due, until nobody is left."""
-        wire = await connect(self._job.host, self._job.port)
+        wire = Wire()
         while self._due or self._busy:
             wait_s = self._due[0].at - now_s() if self._due else AGAIN_S / 20
             if wait_s > 0:
@@ -197,7 +226,7 @@ class Crowd:
             fan = heapq.heappop(self._due).fan
             self._busy += 1
             try:
-                wire = await self._press(wire, fan)
+                wire = await (self._cancel(wire, fan) if fan.cancels else self._press(wire, fan))
             finally:
                 self._busy -= 1
         wire.close()
@@ -228,28 +257,53 @@ class Crowd:
             fan.retry = fan.retry or status == 0 or outcome is Outcome.UNKNOWN
             fan.asked_again += 1
             if fan.asked_again < ASK_AGAIN_MAX:
-                self._plan(fan, now + data.get("retry_after_s", 1) * (0.2 + self._random.random()))
+                wait_s = (
+                    data.get("retry_after_s", 1) if status else BROKEN_WAIT_S[min(fan.broken, len(BROKEN_WAIT_S)) - 1]
+                )
+                self._plan(fan, now + wait_s * (0.2 + self._random.random()))
             return
         if outcome is Outcome.NOT_OPEN:
             early_s = max(0.0, self._job.opens_s - now)
-            self._plan(fan, now + max(0.05, early_s * self._random.random()))
+            self._plan(fan, now + max(0.05, (early_s or AGAIN_S) * self._random.random()))
             return
+        retried, fan.retry = fan.retry, False
         fan.presses += 1
         if outcome is Outcome.WON:
             fan.order = data["order"]
-            self.seen.wins[data["order"]] = (fan.name, data["item"], data["unit"])
-            if fan.presses == 1 and self._random.random() < self._job.repeat_share:
+            self.seen.wins[data["order"]] = (fan.name, data["item"], data["unit"], data.get("level", ""))
+            self.seen.won_on_retry += retried
+            if self._random.random() < self._job.cancel_share:
+                fan.cancels = True
+                self._plan(fan, now + CANCEL_AFTER_S * self._random.random())
+            elif fan.presses == 1 and self._random.random() < self._job.repeat_share:
                 fan.intent += 1  # a new intent, which the limit must refuse
                 self._plan(fan, now + self._random.random())
-        elif outcome not in FINAL and fan.presses < self._job.presses_max:
+        elif outcome is Outcome.ALREADY_BOUGHT:
+            self.seen.told_of[data["order"]] = fan.name
+        elif outcome not in FINAL and (
+            fan.presses < self._job.presses_max or now < self._job.opens_s + self._job.stay_s
+        ):
             self._plan(fan, now + 0.3 + self._random.random())
+
+    async def _cancel(self, wire: Wire, fan: Fan) -> Wire:
+        """A winner lets the order go; once it is written down, and when the api is there."""
+        bearer = b"authorization: Bearer %s\r\ncontent-length: 0\r\n\r\n" % self._token(fan).encode()
+        request = b"POST /api/v1/orders/%s/cancellation HTTP/1.1\r\n%s%s" % (fan.order.encode(), self._host, bearer)
+        wire, status, reply = await self._ask(wire, request, None, fan)
+        self.seen.cancelled += status == 200
+        fan.asked_again += 1
+        if status != 200 and not is_over(status, reply) and fan.asked_again < ASK_AGAIN_MAX and not self._leaving:
+            self._plan(fan, now_s() + AGAIN_S * (0.5 + self._random.random()))
+        return wire
 
     async def _pay(self) -> None:
         """Some of the winners pay in the sandbox."""
-        payers = [fan for fan in self._fans if fan.order and self._random.random() < self._job.pay_share]
+        payers = [
+            fan for fan in self._fans if fan.order and not fan.cancels and self._random.random() < self._job.pay_share
+        ]
 
         async def payer() -> None:
-            wire = await connect(self._job.host, self._job.port)
+            wire = Wire()
             while payers:
                 wire = await self._pay_one(wire, payers.pop())
             wire.close()
@@ -259,12 +313,14 @@ class Crowd:
     async def _pay_one(self, wire: Wire, fan: Fan) -> Wire:
         bearer = b"authorization: Bearer %s\r\ncontent-length: 0\r\n\r\n" % self._token(fan).encode()
         ask = b"POST /api/v1/orders/%s/payment HTTP/1.1\r\n%s%s" % (fan.order.encode(), self._host, bearer)
-        for _ in range(ASK_AGAIN_MAX):
+        for _ in range(PAY_ASKS_MAX):
             wire, status, reply = await self._ask(wire, ask, None, fan)
             if status == 201:
                 pay = b"POST %s HTTP/1.1\r\n%s%s" % (orjson.loads(reply)["pay_url"].encode(), self._host, bearer)
                 wire, status, _ = await self._ask(wire, pay, None, fan)
                 self.seen.paid += status == 202
+                return wire
+            if is_over(status, reply):
                 return wire
             await asyncio.sleep(0.2)
         return wire
@@ -275,12 +331,15 @@ class Crowd:
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
                 if not wire.usable:
-                    wire = await connect(self._job.host, self._job.port)
+                    self._connections += 1
+                    wire = await connect(self._job.host, self._ports[self._connections % len(self._ports)])
                 status, reply = await wire.ask(request)
         except (OSError, TimeoutError):
             self.seen.transport_errors += 1
+            fan.broken += 1
             wire.close()
             return wire, 0, b""
+        fan.broken = 0
         if answers is not None:
             answers.add(_code(reply), fan.item, sent, now_s())
         return wire, status, reply
@@ -301,6 +360,11 @@ def _code(reply: bytes) -> int:
     return _CODES.get(rest[: rest.find(b'"')], OTHER) if found else OTHER
 
 
+def is_over(status: int, reply: bytes) -> bool:
+    """Whether an order can be neither paid nor let go any more: it has ended, or a fault has lost it."""
+    return status == 404 or (status == 409 and b"order-over" in reply)
+
+
 async def _run(job: Job, jwt_key: str) -> None:
     crowd = Crowd(job, jwt_key=jwt_key)
 
@@ -310,6 +374,7 @@ async def _run(job: Job, jwt_key: str) -> None:
             sys.stdout.flush()
             await asyncio.sleep(TOLD_EVERY_S)
 
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, crowd.leave)
     telling = asyncio.create_task(tell())
     try:
         await crowd.run()

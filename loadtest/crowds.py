@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,10 @@ _PHASES: Final = ("reserving", "waiting", "pressing", "paying", "done")
 class Crowds:
     """The processes of one crowd. Use as a context: leaving it ends them."""
 
-    def __init__(self, job: Job, *, processes: int, jwt_key: str, folder: Path) -> None:
+    def __init__(
+        self, job: Job, *, processes: int, jwt_key: str, folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._environment = dict(environment or {})
         self._jobs = share_out(job, processes=processes, folder=folder)
         self._jwt_key = jwt_key
         self._folder = folder
@@ -41,7 +44,7 @@ class Crowds:
             with (self._folder / f"crowd-{at}.log").open("wb") as log:
                 process = subprocess.Popen(  # noqa: S603 -- our own program
                     [sys.executable, "-m", "loadtest.crowd", str(file)],
-                    env=os.environ | {"CROWD_JWT_KEY": self._jwt_key},
+                    env=os.environ | self._environment | {"CROWD_JWT_KEY": self._jwt_key},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -82,6 +85,12 @@ class Crowds:
         for told in self._told:
             total.update({key: value for key, value in told.items() if isinstance(value, int)})
         return {**total, "phase": min(phases, key=_PHASES.index)}
+
+    def leave(self) -> None:
+        """Let them go home, once nothing is to be had any more."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGUSR1)
 
     def seen(self) -> Seen:
         """What they saw, once all have ended."""

@@ -10,6 +10,7 @@ import orjson
 
 from flashsale.outcomes import Outcome
 
+_COUNTS: Final = ("offered", "transport_errors", "paid", "won_on_retry", "cancelled")
 OTHER: Final = 0  # an answer without an outcome, a 404 for instance
 
 
@@ -39,6 +40,16 @@ class Answers:
         self.sent.extend(other.sent)
         self.answered.extend(other.answered)
 
+    def within(self, code: int, begin_s: float, end_s: float) -> int:
+        """How many of one outcome were answered in that time."""
+        pairs = zip(self.codes, self.answered, strict=True)
+        return sum(1 for its, at in pairs if its == code and begin_s <= at <= end_s)
+
+    def next_after(self, code: int, at_s: float) -> float | None:
+        """Seconds from that moment until the next answer of one outcome; None when there was none."""
+        later = [at for its, at in zip(self.codes, self.answered, strict=True) if its == code and at > at_s]
+        return round(min(later) - at_s, 3) if later else None
+
     def by_outcome(self) -> dict[str, int]:
         """How many of each outcome."""
         counts: dict[int, int] = {}
@@ -53,7 +64,10 @@ class Seen:
 
     reservations: Answers = field(default_factory=Answers)
     purchases: Answers = field(default_factory=Answers)
-    wins: dict[str, tuple[str, str, int]] = field(default_factory=dict)  # order -> fan, item, unit
+    wins: dict[str, tuple[str, str, int, str]] = field(default_factory=dict)  # order -> fan, item, unit, level
+    told_of: dict[str, str] = field(default_factory=dict)  # orders named with ALREADY_BOUGHT -> fan
+    won_on_retry: int = 0
+    cancelled: int = 0
     offered: int = 0
     transport_errors: int = 0
     paid: int = 0
@@ -63,8 +77,8 @@ class Seen:
         for name, answers in (("reservations", self.reservations), ("purchases", self.purchases)):
             for column in ("codes", "items", "sent", "answered"):
                 (folder / f"{name}.{column}").write_bytes(getattr(answers, column).tobytes())
-        rest = {"offered": self.offered, "transport_errors": self.transport_errors, "paid": self.paid}
-        (folder / "seen.json").write_bytes(orjson.dumps(rest | {"wins": self.wins}))
+        rest = {name: getattr(self, name) for name in (*_COUNTS, "told_of", "wins")}
+        (folder / "seen.json").write_bytes(orjson.dumps(rest))
 
 
 def read(folders: Iterable[Path]) -> Seen:
@@ -77,8 +91,8 @@ def read(folders: Iterable[Path]) -> Seen:
                 getattr(part, column).frombytes((folder / f"{name}.{column}").read_bytes())
             answers.extend(part)
         rest = orjson.loads((folder / "seen.json").read_bytes())
-        seen.offered += rest["offered"]
-        seen.transport_errors += rest["transport_errors"]
-        seen.paid += rest["paid"]
+        for name in _COUNTS:
+            setattr(seen, name, getattr(seen, name) + rest[name])
+        seen.told_of |= rest["told_of"]
         seen.wins |= {order: tuple(win) for order, win in rest["wins"].items()}
     return seen

@@ -24,7 +24,9 @@ class Crowd(_Strict):
 
     reserved, without_right: fans; presses_max: how often a fan presses at the most; early_share: who presses before
     noon; arrive_mean_s: mean of the exponential time after noon at which the others come; repeat_share: winners who
-    press again with a new key; pay_share: winners who pay; connections: kept open to the server.
+    press again with a new key; pay_share: winners who pay; connections: kept open to the server; arrive_even_s: they
+    come evenly over so many seconds instead; stay_s: so long after noon a fan goes on pressing, whatever presses_max
+    says, or until everything is sold; cancel_share: winners who let their order go.
     """
 
     reserved: Annotated[int, Field(ge=1)]
@@ -35,6 +37,9 @@ class Crowd(_Strict):
     repeat_share: Share = 0.05
     pay_share: Share = 0.01
     connections: Annotated[int, Field(ge=1, le=4096)] = 256
+    arrive_even_s: Annotated[float, Field(ge=0, le=7200)] = 0.0
+    stay_s: Annotated[float, Field(ge=0, le=7200)] = 0.0
+    cancel_share: Share = 0.0
 
 
 class Published(_Strict):
