@@ -10,7 +10,7 @@ SUITES ?= http engine writer memory
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-stock check format bench rehearse lock clean
+.PHONY: help demo test test-stock mutants check format bench rehearse faults lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: $(VENV)/.dev ## every test: make test ARGS="-k rights"
 test-stock: $(VENV)/.dev ## the tests of scripts, stores and processes once more, on a stock Redis 7 and Postgres 15
 	./scripts/test-stock $(ARGS)
 
+mutants: $(VENV)/.dev ## take away every guard in turn, a test has to notice: make mutants ARGS="--only purchase"
+	$(BIN)/python -m tests.mutants $(ARGS)
+
 check: $(VENV)/.dev ## formatting, lint, types, imports
 	./scripts/check
 
@@ -36,6 +39,9 @@ bench: $(VENV)/.dev ## ratios against references in the same run: make bench SUI
 
 rehearse: $(VENV)/.dev ## replay a release day: make rehearse SCENARIO=mi3-wechat-2013 SCALE=0.1
 	$(BIN)/flashsale rehearse $(SCENARIO) --scale $(SCALE) $(ARGS)
+
+faults: $(VENV)/.dev ## every fault, single and cluster, as a table: make faults ARGS="--only F5,F7 --seed 3"
+	$(BIN)/python -m loadtest.faults $(ARGS)
 
 lock: $(VENV)/.uv ## renew requirements/*.txt from pyproject.toml
 	./scripts/lock

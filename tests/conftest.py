@@ -23,6 +23,11 @@ from tests.support.servers import missing, pair
 _numbers = itertools.count(1)
 
 
+def pytest_configure() -> None:
+    """Draw the seed before any process is started that is to have it too."""
+    seeds.walk_seed()
+
+
 def pytest_report_header() -> list[str]:
     """The seed of this run, to be given back to see the same walk again."""
     return [f"walk: {seeds.ENV}={seeds.walk_seed()}"]
@@ -48,6 +53,7 @@ async def redis(addresses: Addresses, sale_name: str) -> AsyncIterator[Redis]:
         client = await open_redis(addresses.redis_url)
     except SurroundingsError as trouble:
         missing(str(trouble))
+    assert isinstance(client, Redis), "the servers of the run are no cluster"
     try:
         yield client
         leaked = await leaks.leaked(client, sale_name)

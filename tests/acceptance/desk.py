@@ -1,15 +1,15 @@
 """What ops and other fans do while a fan looks at the page. Plain calls, because Playwright's own loop is running."""
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from flashsale import plan, stores
+from flashsale import ledger, plan, stores
 from flashsale.embedded import Addresses
 from flashsale.keys import Bucket
 from flashsale.operations import Operations
@@ -34,6 +34,16 @@ def plan_text(sale: str, *, opens: str, top: str, reservation: str, stock: tuple
         f'sale = "{sale}"\ntitle = {{ zh = "小米手机 3 首发", en = "Mi 3 first release" }}\nopens = "{opens}"\n'
         f'closes = "+1h"\ncurrency = "CNY"\nchannels = ["web", "wechat"]\n{top}\n{reservation}\n{items}'
     )
+
+
+_OPEN: Final = "select 1 from sales where sale = $1 and state = 'open'"
+
+
+@asynccontextmanager
+async def _no_new_orders(operations: Operations) -> AsyncIterator[None]:
+    async with operations.postgres.acquire() as connection, connection.transaction():
+        await connection.execute("lock table orders in share mode")
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +78,33 @@ class Desk:
 
     def fill_outbox(self, sale: str) -> None:
         """Let the bucket take no order for now, as when Postgres has been away for long."""
+        # The worker is about to tell the bucket of the opening, which would let it take orders again.
+        until(lambda: bool(self.rows(_OPEN, sale)), what="the opening is written down")
+        self.portal.call(self._level, sale)
         self.portal.call(self.operations.redis.hset, Bucket(sale, 0).sale_key, "outbox_max", "0")
+
+    def count_ended_orders(self, sale: str, *, live: bool) -> None:
+        """Let the bucket count a fan's order that has ended as live, as it does until the unit came back; or not."""
+        buyers = Bucket(sale, 0).buyers_key
+        lines = cast("dict[bytes, bytes]", self.portal.call(self.operations.redis.hgetall, buyers))
+        for fan, line in lines.items():
+            order, key, _, rest = line.split(b" ", 3)
+            self.portal.call(self.operations.redis.hset, buyers, fan, b" ".join((order, key, b"%d" % live, rest)))
 
     def empty_outbox(self, sale: str) -> None:
         """Let it take orders again."""
         self.portal.call(self.operations.redis.hset, Bucket(sale, 0).sale_key, "outbox_max", "1000")
+
+    async def _level(self, sale: str) -> None:
+        async with self.operations.postgres.acquire() as connection:
+            found = await ledger.find(connection, sale)
+        await self.operations.settle(found)
+
+    @contextmanager
+    def landing_held(self) -> Iterator[None]:
+        """No order becomes a row meanwhile, as when the worker is slow."""
+        with self.portal.wrap_async_context_manager(_no_new_orders(self.operations)):
+            yield
 
     def rows(self, sql: str, *arguments: object) -> list[dict[str, Any]]:
         """What Postgres answers."""

@@ -6,6 +6,7 @@ from playwright.sync_api import Route
 from flashsale.sale import Verb
 from tests.acceptance.desk import Desk
 from tests.acceptance.fan import Fan
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -45,6 +46,72 @@ def test_crowded(fan: Fan, ops: Desk, sale_name: str) -> None:
     pressed = [key for key in keys if key]
     assert len(pressed) >= 2
     assert set(pressed) == {pressed[0]}
+
+
+def test_pressing_again_before_the_unit_has_come_back(fan: Fan, ops: Desk, sale_name: str) -> None:
+    """Given an order that was cancelled a moment ago / When the fan presses while the bucket still counts it / Then the
+    page waits instead of saying that they have bought, and wins."""
+    ops.sale(sale_name)
+    fan.come(sale_name)
+    fan.see("buy")
+    fan.press("buy")
+    fan.see("won")
+    fan.press("cancel")
+    fan.press("cancel-yes")
+    fan.see("cancelled")
+    given_back = "select 1 from returns where sale = $1 and given_back_at is not null"
+    until(lambda: bool(ops.rows(given_back, sale_name)), what="the unit has come back")
+
+    ops.count_ended_orders(sale_name, live=True)
+    fan.press("try-again")
+    fan.see("buy")
+    fan.press("buy")
+    fan.see("crowded")
+    ops.count_ended_orders(sale_name, live=False)
+    fan.see("won")
+    states = ops.rows("select state from orders where sale = $1", sale_name)
+    assert sorted(row["state"] for row in states if row["state"] != "confirmed") == ["cancelled"]
+    assert len(states) <= 2, "one press, one order"
+
+
+def test_cancelling_an_order_that_is_not_written_down_yet(fan: Fan, ops: Desk, sale_name: str) -> None:
+    """Given a win that has not landed / When the fan cancels at once / Then the page waits with it and cancels."""
+    ops.sale(sale_name)
+    fan.come(sale_name)
+    fan.see("buy")
+    with ops.landing_held():
+        fan.press("buy")
+        fan.see("won")
+        fan.press("cancel")
+        with fan.page.expect_response("**/cancellation") as told:
+            fan.press("cancel-yes")
+        assert told.value.json()["type"] == "/problems/not-confirmed-yet"
+        assert fan.find("cancel-yes").is_disabled()
+    fan.see("cancelled")
+    assert [row["state"] for row in ops.rows("select state from orders where sale = $1", sale_name)] == ["cancelled"]
+
+
+def test_signing_out_while_a_cancellation_waits(fan: Fan, ops: Desk, sale_name: str) -> None:
+    """Given a cancellation that waits for its order to be written down / When the fan signs out / Then it is given up:
+    nothing is asked in another fan's name, and the order stays."""
+    ops.sale(sale_name)
+    fan.come(sale_name)
+    fan.see("buy")
+    asked: list[str] = []
+    with ops.landing_held():
+        fan.press("buy")
+        fan.see("won")
+        fan.press("cancel")
+        with fan.page.expect_response("**/cancellation"):
+            fan.press("cancel-yes")
+        fan.page.on("request", lambda one: asked.append(one.url))
+        fan.press("sign-out")
+        fan.see("login")
+        fan.page.wait_for_timeout(1_500)  # by then it would have been asked again
+    fan.sign_in("somebody.else")
+    fan.see("buy")
+    assert [url for url in asked if url.endswith("/cancellation")] == []
+    assert [row["state"] for row in ops.rows("select state from orders where sale = $1", sale_name)] == ["confirmed"]
 
 
 def test_a_press_whose_answer_is_lost(fan: Fan, ops: Desk, sale_name: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flashsale import bench
-from flashsale.bench import conditions, engine, memory, writer
+from flashsale.bench import conditions, engine, levels, memory, writer
 from flashsale.bench.ground import Ground, attempts, fans, own_ground
 from flashsale.bench.report import Metric
 from flashsale.embedded import EmbeddedError
@@ -71,6 +71,22 @@ async def test_writer_and_memory_measure(ground: Ground) -> None:
     assert 8 < reservation.value < reservation.reference_value / 3
 
 
+@pytest.mark.timeout(120)
+async def test_levels_are_measured_beside_accepted(ground: Ground) -> None:
+    """Given short rounds / When levels runs one / Then each level above accepted has its rate and its reply times,
+    every win was told at its level, and accepted is what they are compared with."""
+    loads = (levels.Load("few", 2, seconds=0.2), levels.Load("many", 8, seconds=0.2))
+    metrics = await levels.run(ground, rounds=1, on_progress=lambda what: None, loads=loads)
+
+    figures = ("", "_p50", "_p99", "_crowded_p50", "_crowded_p99")
+    assert names(metrics) == {
+        f"levels.{level}{figure}" for level in ("replicated", "fsynced", "confirmed") for figure in figures
+    }
+    assert all(metric.reference_name.startswith("accepted, ") for metric in metrics)
+    assert all(metric.value > 0 and metric.reference_value > 0 for metric in metrics)
+    assert {metric.conditions["at_level"] for metric in metrics} == {1.0}
+
+
 async def test_conditions_name_code_versions_and_machine(ground: Ground) -> None:
     """Given running servers / Then commit, versions and machine are said."""
     said = await conditions.of_ground(ground)
@@ -90,4 +106,4 @@ def test_the_crowd_can_be_had_again() -> None:
 
 def test_every_suite_of_the_command_is_known() -> None:
     """Given the command's suites / Then those of measure.md that exist are there."""
-    assert set(bench.SUITES) == {"http", "engine", "writer", "memory"}
+    assert set(bench.SUITES) == {"http", "engine", "writer", "memory", "levels", "levels_cluster"}

@@ -1,4 +1,4 @@
-"""What the tests of the ordered connection share: a proxy before the run's Valkey, and connections that are closed."""
+"""What the tests of the ground share: a proxy before the run's Valkey, connections that are closed, and full sales."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,6 +9,10 @@ import uvloop
 
 from flashsale.connection import OrderedConnection
 from flashsale.embedded import Addresses
+from flashsale.queries import Pool
+from tests.ground.full import Full, make
+from tests.ground.two import Two
+from tests.integration.rows import clear
 from tests.support.proxy import Proxy, proxy
 
 Connect = Callable[..., OrderedConnection]
@@ -41,3 +45,26 @@ async def connect() -> AsyncIterator[Connect]:
             return made
 
         yield make
+
+
+@pytest.fixture
+async def two(postgres: Pool, sale_name: str) -> AsyncIterator[Two]:
+    """Two full sales. Nothing of them stays."""
+    async with postgres.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        other = await make(connection, f"{sale_name}-2")
+        await connection.execute("update items set price_minor = 5 where sale = $1", f"{sale_name}-2")
+        try:
+            yield Two(connection, await make(connection, sale_name), other)
+        finally:
+            await transaction.rollback()
+
+
+@pytest.fixture
+async def standing(postgres: Pool, sale_name: str) -> AsyncIterator[Full]:
+    """A full sale that other connections see too."""
+    async with postgres.acquire() as connection, connection.transaction():
+        full = await make(connection, sale_name)
+    yield full
+    await clear(postgres, sale_name)

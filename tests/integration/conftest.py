@@ -13,10 +13,14 @@ from flashsale.config import ENV_PREFIX, Settings
 from flashsale.embedded import Addresses
 from flashsale.operations import Operations
 from flashsale.queries import Pool
+from flashsale.router import Router
+from flashsale.stores import open_router
 from tests.integration.cli_process import Cli, bare_environment, helper
+from tests.integration.hall import Hall, Halls, hall
 from tests.integration.processes import serving, settings_for
 from tests.integration.rows import clear
 from tests.integration.shop import Shop, created, plan_text
+from tests.support.servers import Private, Replica, private_replica, private_valkey
 
 
 class Shops(Protocol):
@@ -54,6 +58,44 @@ async def shops(operations: Operations, settings: Settings, sale_name: str) -> A
             return Shop(sale=sale, client=client, operations=operations, settings=used, stack=stack)
 
         yield make
+
+
+@pytest.fixture
+async def halls(operations: Operations, addresses: Addresses, sale_name: str) -> AsyncIterator[Halls]:
+    """Opens a sale in so many buckets."""
+    async with AsyncExitStack() as stack:
+
+        async def make(buckets: int = 1, *, units: int = 40, top: str = "") -> Hall:
+            made = hall(operations, addresses, sale_name, buckets=buckets, units=units, top=top)
+            return await stack.enter_async_context(made)
+
+        yield make
+
+
+@pytest.fixture
+def primary(tmp_path: Path) -> Iterator[Private]:
+    """A server of this test alone."""
+    folder = tmp_path / "primary"
+    folder.mkdir()
+    with private_valkey(folder, settings={"repl-diskless-sync-delay": "0"}) as server:
+        yield server
+
+
+@pytest.fixture
+def replica(primary: Private, tmp_path: Path) -> Iterator[Replica]:
+    """A server that follows it and has caught up."""
+    folder = tmp_path / "replica"
+    folder.mkdir()
+    with private_replica(folder, primary) as follower:
+        yield follower
+
+
+@pytest.fixture
+async def router(primary: Private) -> AsyncIterator[Router]:
+    """The way to it."""
+    made = await open_router(primary.url)
+    yield made
+    await made.aclose()
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,11 @@ import uvicorn
 from flashsale import config, stores
 from flashsale.api.app import Api
 from flashsale.cli.serve import listen
-from flashsale.config import Settings
+from flashsale.config import Settings, settling_of
 from flashsale.embedded import Addresses
 from flashsale.metrics import WorkerMetrics, worker_metrics
+from flashsale.settled import settler_for
+from flashsale.worker import money
 from flashsale.worker.main import Worker
 from tests.support.waiting import soon
 
@@ -89,10 +91,16 @@ class Working:
 async def working(settings: Settings) -> AsyncIterator[Working]:
     """A worker at work."""
     metrics = worker_metrics()
-    async with stores.opened(redis_url=settings.redis_url, postgres_dsn=settings.postgres_dsn) as opened:
-        worker = Worker(opened, metrics=metrics)
+    async with (
+        stores.opened(redis_url=settings.redis_url, postgres_dsn=settings.postgres_dsn) as opened,
+        money.provider_of(settings) as provider,
+    ):
+        router = await stores.open_router(settings.redis_url)
+        settler = settler_for(router, settling_of(settings, cluster=True))
+        worker = Worker(opened, router=router, settler=settler, metrics=metrics, provider=provider)
         found = Working(worker, metrics, asyncio.create_task(worker.run()))
         try:
             yield found
         finally:
             await found.stop()
+            await router.aclose()

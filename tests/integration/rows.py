@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from redis.asyncio import Redis
-
 from flashsale.queries import Pool
+from flashsale.stores import Client
 from tests.support.leaks import keys_of
 
 # In the order in which rows may be deleted. Payments name their sale through their order.
@@ -27,7 +26,7 @@ def _where(table: str) -> str:
     return _OF_ORDERS if table == "payments" else _OF_SALE
 
 
-async def snapshot(redis: Redis, postgres: Pool, sale: str) -> Snapshot:
+async def snapshot(redis: Client, postgres: Pool, sale: str) -> Snapshot:
     """What is kept now of this sale and those whose names begin with it and a dash."""
     keys = {key: await redis.dump(key) for key in await keys_of(redis, sale)}
     rows = {}

@@ -14,18 +14,21 @@ from typing import Any, Final
 
 import httpx
 
-from flashsale import audit, clock, ledger, plan
+from flashsale import audit, clock, ledger, plan, refund
 from flashsale.audit import Audit
 from flashsale.config import Settings
 from flashsale.identity import Identities
 from flashsale.keys import Bucket
 from flashsale.metrics import worker_metrics
 from flashsale.operations import Operations
+from flashsale.purchase import Purchases
+from flashsale.settled import Plain
 from flashsale.stores import Stores
-from flashsale.worker import keep
+from flashsale.worker import keep, money, replace
 from flashsale.worker.land import Lander
 from tests.integration.processes import Working, working
 from tests.integration.rows import Snapshot, snapshot
+from tests.support.leaks import keys_of
 from tests.support.waiting import DEADLINE_S, soon
 
 BASE: Final = "/api/v1"
@@ -136,7 +139,24 @@ class Shop:
 
     async def work(self) -> Working:
         """Start a worker; it works until the test ends or it is stopped."""
-        return await self.stack.enter_async_context(working(self.settings))
+        return await self.stack.enter_async_context(working(self.reached))
+
+    @property
+    def reached(self) -> Settings:
+        """The settings of a process that has to know where this api is, as the worker for the sandbox's webhooks."""
+        return self.settings.model_copy(update={"public_url": str(self.client.base_url)})
+
+    async def settle_late(self) -> int:
+        """Take late payments as far as they go now. How many came to their end."""
+        async with self.operations.postgres.acquire() as connection:
+            sale = await ledger.find(connection, self.sale)
+        purchases = Purchases(self.operations.redis)
+        return await money.settle_all_late(self._stores, purchases, [sale], worker_metrics())
+
+    async def money_back(self, order: str, *, note: str = "") -> None:
+        """Ops decide that an order's money goes back."""
+        async with self.operations.postgres.acquire() as connection:
+            await refund.decide(connection, order=order, actor="ops", note=note)
 
     async def land(self) -> int:
         """Do once what a worker does all the time: land what is in the outbox. How many orders were read."""
@@ -149,6 +169,24 @@ class Shop:
         )
         return await lander.land()
 
+    async def settle_aside(self) -> None:
+        """Take what is set aside as far as it goes now."""
+        async with self.operations.postgres.acquire() as connection:
+            sale = await ledger.find(connection, self.sale)
+        await replace.settle_all(self._stores, [sale], worker_metrics())
+
+    async def remembered(self) -> dict[str, bytes]:
+        """All that the sale's buckets hold now, as the server dumps it."""
+        kept = (await self.snapshot()).keys
+        return {key: value for key, value in kept.items() if value is not None and not key.endswith(":lease")}
+
+    async def roll_back(self, remembered: dict[str, bytes]) -> None:
+        """The buckets have forgotten all that came since, as a replica that lagged does when it takes over."""
+        for key in await keys_of(self.operations.redis, self.sale):
+            await self.operations.redis.delete(key)
+        for key, value in remembered.items():
+            await self.operations.redis.restore(key, 0, value)
+
     async def expire(self) -> int:
         """End what is past its time to pay."""
         return await keep.expire(self._stores, worker_metrics())
@@ -157,7 +195,7 @@ class Shop:
         """Put the units of ended orders back on sale."""
         async with self.operations.postgres.acquire() as connection:
             sale = await ledger.find(connection, self.sale)
-        return await keep.give_back(self._stores, sale, worker_metrics())
+        return await keep.give_back(self.operations.postgres, Plain(self.operations.redis), sale, worker_metrics())
 
     @property
     def _stores(self) -> Stores:

@@ -6,7 +6,6 @@ from redis.asyncio import Redis
 
 from flashsale import audit, clock, ledger, plan, stock
 from flashsale.config import Settings
-from flashsale.errors import BadInputError
 from flashsale.identity import Identities
 from flashsale.keys import bucket_number
 from flashsale.operations import Operations
@@ -84,9 +83,3 @@ async def test_ops_reach_every_bucket(operations: Operations, redis: Redis, sale
     async with operations.postgres.acquire() as connection:
         assert (await ledger.find(connection, sale_name)).items[0].loaded == 86
     assert (await audit.audit(redis, operations.postgres, sale_name)).balanced
-
-
-def test_a_plan_may_not_ask_for_it_yet(sale_name: str) -> None:
-    """Given a plan with four buckets / Then it is refused: nothing balances between them yet."""
-    with pytest.raises(BadInputError, match="buckets"):
-        plan.read(plan_text(sale_name, top="buckets = 4"))

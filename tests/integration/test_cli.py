@@ -59,8 +59,8 @@ async def test_results(cli: Cli, shops: Shops) -> None:
     await shop.post("bob", f"orders/{second['order']}/cancellation")
     told = cli("sale", "results", shop.sale, "--json").json
     assert told["items"][0] == {
-        "item": "silver", "loaded": 5, "sold": 2, "paid": 1, "expired": 0, "cancelled": 1, "fans": 2,
-        "amount_minor": 199_900,
+        "item": "silver", "loaded": 5, "sold": 2, "paid": 1, "expired": 0, "cancelled": 1, "refunded": 0, "refused": 0,
+        "fans": 2, "amount_minor": 199_900,
     }  # fmt: skip
     assert told["channels"] == [{"channel": "web", "lane": "public", "reserved": 3, "sold": 2, "paid": 1}]
     accepted = await shop.order("carol", third["order"])
@@ -100,8 +100,9 @@ async def test_a_weekly_plan_is_dated(cli: Cli, operations: Operations, sale_nam
 def test_help_shows_an_example(cli: Cli) -> None:
     """Given somebody new / When they ask for help / Then every verb is listed and examples are given."""
     told = cli("--help").out + cli("sale", "--help").out
-    for verb in ("demo", "up", "migrate", "serve", "worker", "audit", "rehearse", "bench", "create", "list", "show",
-                 "load", "open", "pause", "resume", "close", "add-stock", "results"):  # fmt: skip
+    for verb in ("demo", "up", "migrate", "serve", "worker", "doctor", "audit", "rehearse", "bench", "create", "list",
+                 "show", "load", "open", "pause", "resume", "close", "add-stock", "release", "results",
+                 "payment"):  # fmt: skip
         assert f" {verb} " in told
-    for command in (("sale", "create"), ("sale", "add-stock"), ("audit",), ("serve",)):
+    for command in (("sale", "create"), ("sale", "add-stock"), ("audit",), ("serve",), ("up",), ("doctor",)):
         assert "Example: " in cli(*command, "--help").out

@@ -91,9 +91,9 @@ def test_fresh_begins_without_data(state: Path) -> None:
 def test_second_holder_is_refused(state: Path) -> None:
     """Given a pair of another process / When one starts on or erases its folder / Then it is refused."""
     with holder(state) as (_, addresses, _):
-        with pytest.raises(EmbeddedError, match=r"A pair already runs on .* choose another state folder"):
+        with pytest.raises(EmbeddedError, match=r"A pair or cluster already runs on .* choose another state folder"):
             EmbeddedPair(state=state, fresh=True).start()
-        with pytest.raises(EmbeddedError, match="A pair already runs"):
+        with pytest.raises(EmbeddedError, match="A pair or cluster already runs"):
             erase(state)
         assert running(state) == addresses
 

@@ -84,8 +84,8 @@ async def test_an_old_picture_refuses_nothing(
     )
     nothing = cast(Any, None)
     hot = Hot(
-        below=nothing, pictures=pictures, purchases=Purchases(redis), entrance=nothing, right_keys=keys,
-        metrics=metrics, sandbox=True,
+        below=nothing, pictures=pictures, purchases=Purchases(redis), confirmations=nothing, entrance=nothing,
+        right_keys=keys, metrics=metrics, sandbox=True,
     )  # fmt: skip
     await pictures.renew()
     await press(hot, keys, sale_name)

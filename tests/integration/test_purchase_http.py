@@ -13,7 +13,7 @@ pytestmark = pytest.mark.servers
 
 async def test_from_reservation_to_paid(shops: Shops) -> None:
     """Given a fan who reserved / When the time comes, with no command / Then they buy, it is confirmed, they pay."""
-    shop = await shops(opens="+600ms")
+    shop = await shops(opens="+1500ms")
     await shop.work()
     login = await shop.client.post(f"{BASE}/sandbox/login", json={"fan": "alice"})
     bearer = {"authorization": f"Bearer {login.json()['token']}"}

@@ -25,12 +25,13 @@ FORM: Final[dict[str, set[str] | None]] = {
     "machine": {"cores", "system", "processor"},
     "units": {"loaded", "sold", "returned", "free"},
     "attempts": {"offered", "answered", "by_outcome", "transport_errors"},
-    "orders": {"accepted", "confirmed", "paid", "expired", "missing", "duplicate", "oversold", "set_aside"},
+    "orders": {"accepted", "confirmed", "paid", "expired", "missing", "lost", "replaced", "refused",
+               "untold", "duplicate", "oversold", "set_aside"},
     "seconds": {"open_to_first_win", "open_to_last_unit", "open_to_last_confirmed"},
     "sold_out_bound_ms": {"p50", "p99", "max"},
     "latency_ms": {"reservation", "purchase"},
     "rates": {"attempts_per_s", "wins_per_s", "confirmed_per_s"},
-    "faults": None, "audit": {"balanced", "items"}, "verdict": None, "reasons": None,
+    "lost_tail": None, "faults": None, "audit": {"balanced", "items"}, "verdict": None, "reasons": None,
 }  # fmt: skip
 
 

@@ -2,63 +2,18 @@
 
 import json
 import uuid
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import Any
 
-import httpx
 import pytest
 from standardwebhooks import Webhook
 
 from flashsale.payment import SUCCEEDED_EVENT
 from tests.integration.conftest import Shops
-from tests.integration.shop import BASE, Data, Shop, assert_problem
+from tests.integration.provider import asked, event, state_of, told
+from tests.integration.shop import Data, assert_problem
 
 pytestmark = pytest.mark.servers
-
-_ADDRESS = f"{BASE}/hooks/payment"
-
-
-async def asked(shop: Shop, fan: str = "alice") -> Data:
-    """A payment that the fan asked for, of a landed order. No worker is left running."""
-    won = await shop.buy(fan)
-    await shop.land()
-    return await shop.pay(fan, won["order"])
-
-
-def event(payment: Data, /, **changed: Any) -> Data:
-    """What the provider says when the payment succeeded."""
-    data = {name: payment[name] for name in ("payment", "order", "amount_minor", "currency")}
-    return {"type": SUCCEEDED_EVENT, "data": data | changed}
-
-
-async def told(
-    shop: Shop,
-    said: Data | bytes,
-    *,
-    age: timedelta = timedelta(),
-    secret: str = "",
-    headers: Mapping[str, str] = MappingProxyType({}),
-) -> httpx.Response:
-    """The answer to a signed webhook; headers overwrites those of the signature."""
-    body = said if isinstance(said, bytes) else json.dumps(said).encode()
-    at, message = datetime.now(UTC) - age, f"msg_{uuid.uuid4()}"
-    signature = Webhook(secret or shop.settings.webhook_secret).sign(message, at, body.decode())
-    signed = {"webhook-id": message, "webhook-timestamp": str(int(at.timestamp())), "webhook-signature": signature}
-    sent = {"content-type": "application/json", **signed, **headers}
-    raw = [(name.encode(), value.encode()) for name, value in sent.items() if value]
-    return await shop.client.post(_ADDRESS, content=body, headers=raw)
-
-
-async def state_of(shop: Shop, payment: Data) -> list[Data]:
-    """The payments of the order, with the order's state."""
-    sql = (
-        "select p.state as payment, o.state as order from payments p join orders o using (order_id)"
-        " where o.sale = $1 and p.payment = $2"
-    )
-    rows = await shop.operations.postgres.fetch(sql, shop.sale, uuid.UUID(payment["payment"]))
-    return [dict(row) for row in rows]
 
 
 async def test_one_effect_however_often(shops: Shops) -> None:
@@ -144,24 +99,6 @@ async def test_an_unknown_payment_is_refused(shops: Shops) -> None:
     answer = await told(shop, event(payment, payment=str(uuid.UUID(int=1))))
     assert_problem(answer, 404, "unknown-payment")
     assert await shop.snapshot() == before
-
-
-@pytest.mark.parametrize("how", ["expired", "cancelled"])
-async def test_money_for_an_ended_order_is_due_back(shops: Shops, how: str) -> None:
-    """Given an order that ended unpaid / When its money comes after all / Then it is noted once to be given back."""
-    shop = await shops(silver=1)
-    payment = await asked(shop)
-    if how == "cancelled":
-        await shop.post("alice", f"orders/{payment['order']}/cancellation")
-    else:
-        await shop.rows("update orders set pay_before_ms = accepted_ms where sale = $1 returning 1")
-        await shop.expire()
-    for _ in range(2):
-        assert (await told(shop, event(payment))).status_code == 204
-        assert await state_of(shop, payment) == [{"payment": "refund_due", "order": how}]
-    await shop.give_back()
-    assert (await shop.buy("bob"))["unit"] == 1
-    assert (await shop.audited()).balanced
 
 
 @pytest.mark.parametrize("data", [{"payment": str(uuid.UUID(int=1))}, {"customer": "c1"}, [], None], ids=str)

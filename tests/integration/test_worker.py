@@ -206,3 +206,20 @@ async def test_a_bucket_that_lost_its_memory_stays_closed(shops: Shops, caplog: 
     assert_problem(await shop.press(right), 503, "unavailable")
     await shop.shows(lambda sale: sale["state"] == "unavailable", what="it shows as unavailable")
     assert not await shop.operations.redis.exists(shop.bucket.sale_key, shop.bucket.free_key("silver"))
+
+
+async def test_a_trim_that_a_replica_had_not_heard_of(shops: Shops) -> None:
+    """Given a worker that has landed and trimmed, and goes on / When the bucket is again as it was before the trim, as
+    a replica that takes over, and no call of the worker failed / Then it trims once more; nothing lands twice."""
+    shop = await shops()
+    await shop.buy("alice")
+    before = await shop.remembered()
+    worker = await shop.work()
+    await shop.landed(1)
+    await shop.buy("bob")
+    await shop.landed(2)
+    for key in (shop.bucket.outbox_key, shop.bucket.counts_key):
+        await shop.operations.redis.restore(key, 0, before[key], replace=True)
+    await shop.landed(2)
+    assert await shop.operations.redis.hget(shop.bucket.counts_key, "outbox") == b"0"
+    assert worker.counted("orders_landed") == 2

@@ -1,7 +1,8 @@
 """Holds each script's header and body together, without a server.
 
 Checked statically: first line, header, names of keys and arguments, codes, the commands used and the keys they are
-given, that malformed arguments are refused before the first write, and that outside of loops no refusal follows one.
+given, that malformed arguments are refused before the first write, that outside of loops no refusal follows one, and
+that a repeat which somebody may wait for counts itself and writes nothing else.
 Not checked: writes inside a loop that precede a later turn's refusal (give_back and reserve decide one by one, each
 turn whole in itself), and whether a command can fail in the middle; the tests beside this file and the model walk see
 to those.
@@ -16,7 +17,19 @@ from flashsale.outcomes import Effect, Outcome
 from flashsale.scripts import build, code_of, load, parse_header
 from tests.support.lua_text import READS, WRITES, Text, names, read
 
-WITHOUT_MEMORY: Final = {"give_back", "trim", "lease", "set_sale"}
+WITHOUT_MEMORY: Final = {
+    "empty_bucket", "end_line", "end_transfer", "fence", "give_back", "lease", "mark_memory", "set_sale",
+    "skip_transfers", "take_units", "trim", "unfence",
+}  # fmt: skip
+# Whoever notes what these did, tells it or goes on from it waits for the replicas behind them.
+WAITED_FOR: Final = {"add_stock", "give_back", "purchase", "put_units", "take_units"}
+# A repeat that counts itself and returns: the one write after which a script may still say that nothing else is done.
+_REPEAT: Final = re.compile(
+    r"^if .+ then\n  redis\.call\('HINCRBY', counts, 'told', 1\)\n  return (APPLIED_BEFORE|open)\nend$", re.MULTILINE
+)
+# Of a batch the repeats are counted when nothing else was written.
+_REPEATS: Final = re.compile(r"\nelseif (\w+) > 0 then\s+redis\.call\('HINCRBY', counts, 'told', \1\)\s+end\n")
+_FUNCTION_OR_LOOP: Final = re.compile(r"^(?:local function|for) .*?^end$", re.MULTILINE | re.DOTALL)
 CODES: Final = {*Outcome.__members__, *Effect.__members__}
 # What a word of the header may be called in the body: the plural of a repeated argument, the place of its first key.
 _ASSIGNED_KEYS: Final = re.compile(r"^local ([\w, ]+) = (KEYS\[1\][^\n]*)$", re.MULTILINE)
@@ -35,8 +48,10 @@ def test_there_are_scripts() -> None:
 
 
 def test_the_first_line_says_what_it_may_do(text: Text) -> None:
-    """Then a script that takes is refused at maxmemory; one that makes room, or stops a sale, runs then too."""
-    assert text.first_line == ("#!lua flags=allow-oom" if text.name in WITHOUT_MEMORY else "#!lua")
+    """Then a script that takes is refused at maxmemory; one that frees, stops a sale or only reads runs then too."""
+    writes = {call.command for call in text.calls} & WRITES
+    flags = " flags=allow-oom" if text.name in WITHOUT_MEMORY else "" if writes else " flags=no-writes"
+    assert text.first_line == f"#!lua{flags}"
 
 
 def test_the_header_says_what_it_is_and_about_the_second_time(text: Text) -> None:
@@ -104,13 +119,33 @@ def test_time_is_the_servers(text: Text) -> None:
 
 
 def test_no_refusal_of_all_after_a_write(text: Text) -> None:
-    """Then, outside of loops and functions, no "return" with another code follows the first write."""
-    lines = text.code.splitlines()
-    writes = [call.line for call in text.calls if call.command in WRITES]
+    """Then, outside of loops and functions, no "return" with another code follows the first write.
+
+    The count of a repeat is none of those writes when it stands alone with its own return.
+    """
+    repeats = {line for repeat in _REPEAT.finditer(text.code) for line in _lines_of(text, repeat)}
+    writes = [call.line for call in text.calls if call.command in WRITES and call.line not in repeats]
     if not writes:
         return
-    returns = [number for number, line in enumerate(lines) if re.match(r"(return|if .* return) ", line)]
+    inside = {line for block in _FUNCTION_OR_LOOP.finditer(text.code) for line in _lines_of(text, block)}
+    lines = enumerate(text.code.splitlines())
+    returns = [number for number, line in lines if re.search(r"\breturn\b", line) and number not in inside]
     assert [number for number in returns if number > min(writes)] == returns[-1:]
+
+
+def test_a_repeat_that_somebody_waits_for_counts_itself(text: Text) -> None:
+    """Then it is counted in one place: alone with its return, or, of a batch, only when nothing else was written.
+
+    WAIT covers what its own connection wrote: a repeat over a new one would prove nothing about the first write.
+    """
+    counted = [*_REPEAT.finditer(text.code), *_REPEATS.finditer(text.code)]
+    assert len(counted) == text.code.count("'told'") == (text.name in WAITED_FOR)
+
+
+def _lines_of(text: Text, found: "re.Match[str]") -> range:
+    """The lines of the code that this part of it stands in."""
+    first = text.code[: found.start()].count("\n")
+    return range(first, first + found[0].count("\n") + 1)
 
 
 def test_what_is_malformed_is_refused_before_any_write(text: Text) -> None:

@@ -47,6 +47,27 @@ BREAKAGES: dict[str, tuple[Rule, str, str, str]] = {
         contract.test_no_refusal_of_all_after_a_write, "add_stock",
         "redis.call('SADD', loads, load)\n", "redis.call('SADD', loads, load)\nif to < from then return STALE end\n",
     ),
+    "a refusal after a write, in a block": (
+        contract.test_no_refusal_of_all_after_a_write, "add_stock",
+        "redis.call('SADD', loads, load)\n",
+        "redis.call('SADD', loads, load)\nif to < from then\n  return APPLIED_BEFORE\nend\n",
+    ),
+    "a repeat that writes more than its count": (
+        contract.test_no_refusal_of_all_after_a_write, "add_stock",
+        "'told', 1)\n", "'told', 1)\n  redis.call('SADD', loads, load)\n",
+    ),
+    "a repeat that writes nothing": (
+        contract.test_a_repeat_that_somebody_waits_for_counts_itself, "put_units",
+        "  redis.call('HINCRBY', counts, 'told', 1)\n", "",
+    ),
+    "a repeat that writes more": (
+        contract.test_a_repeat_that_somebody_waits_for_counts_itself, "take_units",
+        "'told', 1)\n", "'told', 1)\n  redis.call('DEL', transfers)\n",
+    ),
+    "a first time that counts as a repeat": (
+        contract.test_a_repeat_that_somebody_waits_for_counts_itself, "give_back",
+        "elseif before > 0 then", "end\nif before > 0 then",
+    ),
     "a malformed argument found after a write": (
         contract.test_what_is_malformed_is_refused_before_any_write, "add_stock",
         "redis.call('SADD', loads, load)\n",
@@ -66,6 +87,7 @@ BREAKAGES: dict[str, tuple[Rule, str, str, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.breaks
 @pytest.mark.parametrize("name", BREAKAGES)
 def test_the_contract_finds_what_is_broken(name: str) -> None:
     """Given a script that breaks one rule / Then that rule's test fails, which holds for the script as it is."""

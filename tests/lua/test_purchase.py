@@ -36,7 +36,7 @@ async def test_a_win_takes_a_unit_and_writes_the_order(
     ((win,),) = [entry.wins for entry in held.entries]
     assert (win.order, win.unit, win.fan, win.channel, win.lane) == (order_of(line), 1, "alice", "wechat", "public")
     assert win.accepted_ms == now_ms == held.lines["alice"][0].accepted_ms
-    assert held.counts == {"free:a": 1, "outbox": 1}
+    assert held.counts == {"free:a": 1, "outbox": 1, "wins": 1, "loads": 1}
 
 
 async def test_a_batch_is_decided_as_it_stands(verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str) -> None:

@@ -3,13 +3,15 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
-from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from flashsale import stock
 from flashsale.outcomes import Effect, Outcome
 from flashsale.sale import Sale, State
+from flashsale.scripts import load
+from flashsale.stores import Client
 from tests.support.holdings import holdings
-from tests.support.samples import FAR_MS, Attempts, load_id, sale
+from tests.support.samples import FAR_MS, Attempts, load_id, order_of, sale
 from tests.support.verbs import Verbs
 from tests.support.waiting import soon
 
@@ -17,7 +19,7 @@ pytestmark = pytest.mark.servers
 Tell = Callable[[Sale], Awaitable[Sale]]
 
 
-async def server_ms(redis: Redis) -> int:
+async def server_ms(redis: Client) -> int:
     """The bucket's own clock."""
     seconds, micros = await redis.time()
     return int(seconds) * 1000 + int(micros) // 1000
@@ -50,6 +52,39 @@ async def test_state_and_clock(
         assert await holdings(verbs.redis, verbs.bucket) == before
 
 
+async def test_a_bucket_whose_server_is_short_of_memory(
+    verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str
+) -> None:
+    """Given the mark / Then a new press is told to wait and writes nothing, a win is told again, a unit comes back; and
+    once the mark is taken away, the press wins. A mark that is there already, and one on a bucket that is away, change
+    nothing."""
+    assert await verbs.mark_memory(short=True) is Effect.NOT_LOADED
+    await told(sale(sale_name))
+    await verbs.add_stock("a", load_id(), 1, 3)
+    first, second = attempts.line("alice"), attempts.line("bob")
+    assert await verbs.press("a", first) == [Outcome.WON]
+    assert await verbs.mark_memory(short=True) is Effect.APPLIED
+    assert await verbs.mark_memory(short=True) is Effect.APPLIED_BEFORE
+    before = await holdings(verbs.redis, verbs.bucket)
+    assert await verbs.press("a", second) == [Outcome.WAIT]
+    assert await holdings(verbs.redis, verbs.bucket) == before
+    assert await verbs.press("a", first) == [Effect.WON_BEFORE]
+    assert await verbs.give_back("a", (order_of(first), "alice")) == [Effect.APPLIED]
+    assert await verbs.mark_memory(short=False) is Effect.APPLIED
+    assert await verbs.mark_memory(short=False) is Effect.APPLIED_BEFORE
+    assert await verbs.press("a", second) == [Outcome.WON]
+
+
+async def test_a_mark_that_is_neither_here_nor_there_is_refused(verbs: Verbs, told: Tell, sale_name: str) -> None:
+    """Given a mark that is not 0 or 1 / Then it is refused as malformed, and nothing is written."""
+    await told(sale(sale_name))
+    before = await holdings(verbs.redis, verbs.bucket)
+    script = load("mark_memory").at([verbs.bucket.sale_key, verbs.bucket.counts_key])
+    with pytest.raises(ResponseError, match="malformed mark"):
+        await script(verbs.redis, 2)
+    assert await holdings(verbs.redis, verbs.bucket) == before
+
+
 async def test_it_opens_by_the_buckets_clock(verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str) -> None:
     """Given a loaded sale that opens in a moment / Then nobody wins before that time, and somebody after, untold."""
     opens_ms = await server_ms(verbs.redis) + 50
@@ -78,6 +113,9 @@ async def test_without_its_plan_nothing_is_sold(verbs: Verbs, attempts: Attempts
         assert await verbs.press("a", attempts.line("alice")) == [Outcome.UNAVAILABLE], field
         await verbs.redis.hset(verbs.bucket.sale_key, field, kept)
     assert await verbs.press("a", attempts.line("alice")) == [Outcome.WON]
+    await verbs.redis.hset(verbs.bucket.sale_key, "closes_ms", 1)
+    await verbs.redis.hdel(verbs.bucket.sale_key, "state")
+    assert await verbs.press("a", attempts.line("bob")) == [Outcome.UNAVAILABLE], "a part of a plan says nothing"
 
 
 @pytest.mark.parametrize("state", [State.PAUSED, State.CLOSED])

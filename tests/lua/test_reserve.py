@@ -34,6 +34,17 @@ async def test_a_fan_is_listed_once_under_their_first_channel(verbs: Verbs, told
     assert await counts(verbs) == (2, {0: 1, 1: 1})
 
 
+async def test_a_list_whose_server_is_short_of_memory_takes_nobody_in(verbs: Verbs, told: Tell, sale_name: str) -> None:
+    """Given the mark / Then who is in the list hears so again, others are told to wait, and nothing is written."""
+    await told(sale(sale_name, reservation=OPEN))
+    assert await verbs.reserve([0], 1, (1, 0)) == [(Outcome.RESERVED, 0)]
+    await verbs.mark_memory(short=True)
+    assert await verbs.reserve([0, 0], 1, (1, 0), (2, 0)) == [(Outcome.RESERVED, 0), (Outcome.WAIT, 0)]
+    assert await counts(verbs) == (1, {0: 1})
+    await verbs.mark_memory(short=False)
+    assert await verbs.reserve([0], 1, (2, 0)) == [(Outcome.RESERVED, 0)]
+
+
 async def test_each_slice_has_its_own(verbs: Verbs, told: Tell, sale_name: str) -> None:
     """Given fans of different slices in one batch / Then each is in its slice, kept as an integer set."""
     await told(sale(sale_name, reservation=OPEN))
@@ -75,6 +86,7 @@ async def test_state_and_clock(
     await told(sale(sale_name, state=state, reservation=Reservation(opens_ms, closes_ms, capacity=5)))
     assert [code for code, _ in await verbs.reserve([0], 1, (1, 0))] == [expected]
     assert (await counts(verbs))[0] == (expected is Outcome.RESERVED)
+    assert await verbs.redis.exists(verbs.bucket.counts_key) == (expected is Outcome.RESERVED)
 
 
 async def test_a_sale_for_all_and_a_missing_one(verbs: Verbs, told: Tell, sale_name: str) -> None:
@@ -82,6 +94,17 @@ async def test_a_sale_for_all_and_a_missing_one(verbs: Verbs, told: Tell, sale_n
     assert [code for code, _ in await verbs.reserve([0], 1, (1, 0))] == [Outcome.UNAVAILABLE]
     await told(sale(sale_name))
     assert [code for code, _ in await verbs.reserve([0], 1, (1, 0))] == [Outcome.RESERVATION_CLOSED]
+
+
+async def test_a_plan_that_lacks_a_field_lists_nobody(verbs: Verbs, told: Tell, sale_name: str) -> None:
+    """Given a plan that lacks a field / Then UNAVAILABLE; with the field there again the fan is listed."""
+    await told(sale(sale_name, reservation=OPEN))
+    for field in ("state", "reserve_opens_ms", "reserve_closes_ms", "reservations_max"):
+        kept = await verbs.redis.hget(verbs.bucket.sale_key, field)
+        await verbs.redis.hdel(verbs.bucket.sale_key, field)
+        assert await verbs.reserve([0], 1, (1, 0)) == [(Outcome.UNAVAILABLE, 0)], field
+        await verbs.redis.hset(verbs.bucket.sale_key, field, kept)
+    assert await verbs.reserve([0], 1, (1, 0)) == [(Outcome.RESERVED, 0)]
 
 
 async def test_who_is_listed_hears_it_after_the_end(verbs: Verbs, told: Tell, sale_name: str) -> None:

@@ -1,7 +1,10 @@
 """set_sale and lease: late and repeated news changes nothing; a bucket without memory stays closed."""
 
+from contextlib import nullcontext
+
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import WatchError
 
 from flashsale import stock
 from flashsale.outcomes import Effect
@@ -31,6 +34,23 @@ async def test_only_news_changes_anything(redis: Redis, sale_name: str) -> None:
     third = sale(sale_name, version=3, state=State.CLOSED)
     assert await stock.tell_sale(redis, third, create=False) == [Effect.APPLIED]
     assert await state(redis, sale_name) == (True, 3, State.CLOSED)
+
+
+@pytest.mark.parametrize("create", [True, False])
+async def test_who_makes_a_bucket_again_has_a_write_to_wait_for(redis: Redis, sale_name: str, *, create: bool) -> None:
+    """Given a bucket whose making may not be with the replicas yet / When it is made again / Then there is a write
+    behind which they have the first one too; news that is known, and makes nothing, writes nothing."""
+    verbs = Verbs(redis, bucket(sale_name))
+    assert await verbs.set_sale(create=True, generation="one", version=2, state="open") is Effect.APPLIED
+    before = await redis.hgetall(verbs.bucket.sale_key)
+    async with redis.pipeline() as watching:
+        await watching.watch(verbs.bucket.sale_key)
+        assert await verbs.set_sale(create=create, generation="one", version=2, state="closed") is Effect.APPLIED_BEFORE
+        watching.multi()  # type: ignore[no-untyped-call]
+        watching.ping()
+        with pytest.raises(WatchError) if create else nullcontext():
+            await watching.execute()
+    assert await redis.hgetall(verbs.bucket.sale_key) == before
 
 
 async def test_versions_are_numbers(redis: Redis, sale_name: str) -> None:

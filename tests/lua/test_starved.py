@@ -53,8 +53,11 @@ async def test_above_maxmemory_taking_is_refused_whole_and_giving_back_goes_on(p
         await verbs.reserve([0], 1, (1, 0))
     with pytest.raises(OutOfMemoryError):
         await verbs.add_stock("a", "more", 6, 9)
+    with pytest.raises(OutOfMemoryError):
+        await verbs.replace_unit("a", line, 1)
     assert await holdings(private, verbs.bucket) == before
     assert await verbs.give_back("a", (order_of(line), "alice")) == [Effect.APPLIED]
+    assert await verbs.end_line("a", order_of(line), "alice", 1) is Effect.APPLIED_BEFORE
     assert await verbs.trim(*((entry.entry_id, entry.orders) for entry in before.entries)) == 1
     check(await holdings(private, verbs.bucket), loaded={"a": 5}, limit=1)
 
@@ -111,6 +114,23 @@ async def test_undeclared_keys_are_refused_on_a_cluster(tmp_path: Path) -> None:
             assert await verbs.reserve([0, 7], 1, (1, 0), (2, 0)) == [(Outcome.RESERVATION_CLOSED, 0)] * 2
             assert await verbs.trim(("1-1", 1)) == 0
             assert await verbs.lease("w1")
+            assert await verbs.mark_memory(short=False) is Effect.APPLIED_BEFORE
+            assert await verbs.witness("nobody") == [[]]
+            assert (await stock.facts(client, [verbs.bucket]))[0].loaded
+            number, _, _, ranges = await verbs.take_units("a", 1, 2)
+            assert await verbs.put_units(0, number, "a", ranges) is Effect.APPLIED
+            assert await verbs.end_transfer(number) is Effect.APPLIED
+            again = attempts.line("bob")
+            assert await verbs.press("a", again) == [Outcome.WON]
+            assert await verbs.replace_unit("a", again, 1, 2) == (Effect.APPLIED, 3)
+            assert await verbs.end_line("a", order_of(again), "bob", 3) is Effect.APPLIED
+            assert await verbs.skip_transfers(1, 9) is Effect.APPLIED
+            assert await verbs.fence("7") is Effect.APPLIED
+            assert await verbs.empty_bucket("7", ["a", "b"]) is Effect.APPLIED
+            assert await verbs.rebuild_buyers("7", "bob", "lines") is Effect.APPLIED
+            assert await verbs.rebuild_loads("7", "load") is Effect.APPLIED
+            assert await verbs.rebuild_free("7", "a", 0, "1-5") is Effect.APPLIED
+            assert await verbs.unfence("7", wins=0) is Effect.APPLIED
             foreign = next(f"k{n}" for n in range(99) if key_slot(f"k{n}".encode()) >= _SLOTS_OWNED)
             body = f"return redis.call('GET', '{foreign}')"
             sly = build("sly", f"#!lua\n-- KEYS: sale\n-- ARGV: a\n-- RETURNS: x\n{body}\n")
@@ -120,4 +140,8 @@ async def test_undeclared_keys_are_refused_on_a_cluster(tmp_path: Path) -> None:
 
 def test_every_script_was_run_on_the_cluster() -> None:
     """Given a new script / Then it has a line in the test above."""
-    assert set(names()) == {"add_stock", "give_back", "lease", "purchase", "reserve", "set_sale", "trim"}
+    assert set(names()) == {
+        "add_stock", "empty_bucket", "end_line", "end_transfer", "facts", "fence", "give_back", "lease", "mark_memory",
+        "purchase", "put_units", "rebuild_buyers", "rebuild_free", "rebuild_loads", "replace_unit", "reserve",
+        "set_sale", "skip_transfers", "take_units", "trim", "unfence", "witness",
+    }  # fmt: skip

@@ -9,6 +9,7 @@ from flashsale import outbox, stock
 from flashsale.ledger import StockLoad
 from flashsale.outcomes import Effect, Outcome
 from flashsale.sale import Sale
+from flashsale.settled import Plain
 from flashsale.stock import Returned
 from tests.support.holdings import check, holdings
 from tests.support.samples import Attempts, load_id, order_of, sale
@@ -21,8 +22,9 @@ Tell = Callable[[Sale], Awaitable[Sale]]
 async def test_a_load_is_applied_once(verbs: Verbs, sale_name: str) -> None:
     """Given a load / When it is applied twice / Then its units are there once."""
     load = StockLoad(load_id(), "a", 0, 1, 10)
-    assert await stock.apply_load(verbs.redis, sale_name, load) is Effect.APPLIED
-    assert await stock.apply_load(verbs.redis, sale_name, load) is Effect.APPLIED_BEFORE
+    settler = Plain(verbs.redis)
+    assert await stock.apply_load(settler, sale_name, load) == (Effect.APPLIED, True)
+    assert await stock.apply_load(settler, sale_name, load) == (Effect.APPLIED_BEFORE, True)
     held = await holdings(verbs.redis, verbs.bucket)
     check(held, loaded={"a": 10}, limit=1)
     assert await verbs.redis.lrange(verbs.bucket.free_key("a"), 0, -1) == [b"1-10"]
@@ -58,15 +60,70 @@ async def test_a_unit_comes_back_once(verbs: Verbs, attempts: Attempts, told: Te
     """Given a win / When it is given back twice in one call and once more / Then the unit is free once, first."""
     order, _ = await won(verbs, attempts, told, sale_name, "alice", "bob")
     back = Returned(order, "alice")
-    assert await stock.give_back(verbs.redis, bucket=verbs.bucket, item="a", returned=[back, back]) == [
-        Effect.APPLIED,
-        Effect.APPLIED_BEFORE,
-    ]
+    told_back = await stock.give_back(Plain(verbs.redis), bucket=verbs.bucket, item="a", returned=[back, back])
+    assert told_back == ([Effect.APPLIED, Effect.APPLIED_BEFORE], True)
     assert await verbs.give_back("a", (order, "alice")) == [Effect.APPLIED_BEFORE]
     held = await holdings(verbs.redis, verbs.bucket)
     check(held, loaded={"a": 10}, limit=1)
     assert held.free["a"][0] == 1
     assert [line.live for line in held.lines["alice"]] == [False]
+
+
+async def counted(verbs: Verbs) -> tuple[int, int, int]:
+    """What the bucket counts: units that came back, loads applied, calls that only repeated."""
+    (facts,) = await stock.facts(verbs.redis, [verbs.bucket])
+    held = await holdings(verbs.redis, verbs.bucket)
+    return facts.returned, facts.loads, held.counts.get("told", 0)
+
+
+async def test_returns_and_loads_are_counted_and_only_rise(
+    verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str
+) -> None:
+    """Given wins / When some come back, free and held, and stock is loaded / Then each is counted once, for good; a
+    call that only repeats is counted as told, so that there is a write to wait for."""
+    first, second, third = await won(verbs, attempts, told, sale_name, "alice", "bob", "carol")
+    assert await counted(verbs) == (0, 1, 0)
+    assert await verbs.give_back("a", (first, "alice"), (first, "alice")) == [Effect.APPLIED, Effect.APPLIED_BEFORE]
+    assert await counted(verbs) == (1, 1, 0), "there is a write to wait for without it"
+    await verbs.give_back("a", (second, "bob"), place="hold")
+    assert await counted(verbs) == (2, 1, 0)
+    await verbs.give_back("a", (first, "alice"), (second, "bob"), ("f" * 32, "dan"))
+    assert await counted(verbs) == (2, 1, 2)
+    await verbs.give_back("a", ("f" * 32, "dan"))
+    assert await counted(verbs) == (2, 1, 2), "what the bucket does not know is no repeat"
+    load = load_id()
+    await verbs.add_stock("a", load, 11, 20)
+    assert await counted(verbs) == (2, 2, 2)
+    await verbs.add_stock("a", load, 11, 20)
+    assert await counted(verbs) == (2, 2, 3)
+    await verbs.give_back("a", (third, "carol"))
+    assert await verbs.press("a", attempts.line("dan")) == [Outcome.WON]
+    assert await counted(verbs) == (3, 2, 3), "a unit that is sold again has come back all the same"
+
+
+async def test_a_held_unit_is_free_nowhere(verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str) -> None:
+    """Given a win / When it is taken back to be held, and then asked to be freed / Then it is free in neither case."""
+    order, _ = await won(verbs, attempts, told, sale_name, "alice", "bob")
+    back = Returned(order, "alice")
+    told_back = await stock.give_back(Plain(verbs.redis), bucket=verbs.bucket, item="a", returned=[back], hold=True)
+    assert told_back == ([Effect.APPLIED], True)
+    assert await verbs.give_back("a", (order, "alice"), place="hold") == [Effect.APPLIED_BEFORE]
+    assert await verbs.give_back("a", (order, "alice")) == [Effect.APPLIED_BEFORE]
+    held = await holdings(verbs.redis, verbs.bucket)
+    check(held, loaded={"a": 10}, limit=1, kept={"a": [1]})
+    assert [line.live for line in held.lines["alice"]] == [False]
+
+
+@pytest.mark.parametrize("place", ["", "keep", "FREE", "free ", "0"])
+async def test_a_place_that_is_none_is_refused_whole(
+    verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str, place: str
+) -> None:
+    """Given a return to a place that is neither free nor hold / Then it is refused, nothing is written."""
+    order, _ = await won(verbs, attempts, told, sale_name, "alice", "bob")
+    before = await holdings(verbs.redis, verbs.bucket)
+    with pytest.raises(ResponseError, match="malformed place"):
+        await verbs.give_back("a", (order, "alice"), place=place)
+    assert await holdings(verbs.redis, verbs.bucket) == before
 
 
 async def test_each_line_of_a_fan_is_its_own(verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str) -> None:
@@ -121,7 +178,7 @@ async def test_a_malformed_return_is_refused_whole(
     at = verbs.script("give_back").at([verbs.bucket.counts_key, verbs.bucket.buyers_key, verbs.bucket.free_key("a")])
     before = await holdings(verbs.redis, verbs.bucket)
     with pytest.raises(ResponseError, match="malformed return 2"):
-        await at(verbs.redis, "a", f"{order} alice", bad)
+        await at(verbs.redis, "a", "free", f"{order} alice", bad)
     assert await holdings(verbs.redis, verbs.bucket) == before
 
 
@@ -171,3 +228,9 @@ async def test_entries_are_trimmed_once(verbs: Verbs, attempts: Attempts, told: 
     assert await outbox.trim(verbs.redis, verbs.bucket, []) == 0
     check(await holdings(verbs.redis, verbs.bucket), loaded={"a": 10}, limit=1)
     assert await outbox.read(verbs.redis, verbs.bucket, after="0", count=10) == []
+
+
+async def test_a_trim_of_nothing_writes_nothing(verbs: Verbs) -> None:
+    """Given an entry that is not there / When it is trimmed / Then not even a count appears."""
+    assert await verbs.trim(("9-9", 1)) == 0
+    assert not await verbs.redis.exists(verbs.bucket.counts_key)

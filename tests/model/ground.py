@@ -3,12 +3,14 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-
-from redis.asyncio import Redis
+from typing import TypeVar
 
 from flashsale.scripts import Script
+from flashsale.stores import Client
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -16,8 +18,16 @@ class Ground:
     """What all walks of a test share: a loop, a client, the scripts, and the names of the sales used."""
 
     runner: asyncio.Runner
-    redis: Redis
+    redis: Client
     script: Callable[[str], Script]
     prefix: str
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
     steps: "Counter[str]" = field(default_factory=Counter)
+
+    def run(self, step: Awaitable[T]) -> T:
+        """Wait for the server."""
+
+        async def waited() -> T:
+            return await asyncio.wait_for(step, timeout=10)
+
+        return self.runner.run(waited())

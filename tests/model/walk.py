@@ -1,33 +1,34 @@
-"""The walk: a random sequence of verbs on a real server and on the model, compared after each step.
+"""The walk: a random sequence of verbs on the buckets of a sale and on the model, compared after each step.
 
-Hypothesis chooses the steps and, when one fails, cuts the walk down to the shortest that still does.
+Hypothesis chooses the steps and, when one fails, cuts the walk down to the shortest that still does. Some calls have a
+fate: their reply is lost after the write, or they are lost themselves. Later they are made once more, as they were,
+and must be told the truth.
 """
 
-import asyncio
-from collections import Counter
-from collections.abc import Awaitable
-from typing import ClassVar, TypeVar
+from collections.abc import Callable
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from flashsale.keys import Bucket
-from flashsale.outcomes import Effect, Outcome
+from flashsale.outcomes import Outcome
 from flashsale.purchase import key_digest
-from tests.model.ground import Ground
+from tests.model.base import FATES, ITEMS, PICK, Call, Fate
+from tests.model.compare import compare
 from tests.model.model import Attempt, Line, Model
-from tests.support.holdings import Holdings, check, holdings
-from tests.support.samples import FAR_MS, Attempts, order_of
+from tests.model.recovering import Recovering
+from tests.model.replacing import FANS
+from tests.support.holdings import check_all
+from tests.support.samples import FAR_MS, order_of
 from tests.support.verbs import Verbs
 
-T = TypeVar("T")
-ITEMS = st.sampled_from(["a", "b"])
-FANS = st.sampled_from(["alice", "bob", "carol.d", "d@e", "f|g", "h"])
+FAN = st.sampled_from(FANS)
 KEYS = st.sampled_from(["k1", "k2", "k3", "k4"])
-PICK = st.integers(0, 999)
+State = tuple[str, int, int, Outcome | None, Outcome | None]
 # state, opens_ms, closes_ms, and what they say to a purchase and to a reservation (which is open from 0 for ever).
-STATES = st.sampled_from([
-    *[("open", 0, FAR_MS, None, None)] * 3,
+OPEN: State = ("open", 0, FAR_MS, None, None)
+STATES: "st.SearchStrategy[State]" = st.sampled_from([
+    OPEN, OPEN, OPEN,
     ("loaded", 0, FAR_MS, None, None),
     ("loaded", FAR_MS - 1, FAR_MS, Outcome.NOT_OPEN, None),
     ("paused", 0, FAR_MS, Outcome.PAUSED, None),
@@ -36,162 +37,203 @@ STATES = st.sampled_from([
 ])  # fmt: skip
 
 
-class Walk(RuleBasedStateMachine):
-    """One walk over one bucket of its own. A subclass gives it its ground."""
-
-    ground: ClassVar[Ground]
+class Walk(Recovering):
+    """One walk over the buckets of a sale of its own. A subclass gives it its ground."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.bucket = Bucket(f"{self.ground.prefix}-{next(self.ground.numbers)}", 0)
-        self.verbs = Verbs(self.ground.redis, self.bucket, self.ground.script)
-        self.attempts = Attempts()
-        self.model = Model(limit=1, returned_max=1, outbox_max=1, reservations_max=1)
-        self.version = self.presses = 0
-        self.last: tuple[str, list[Attempt]] | None = None
-        self.ranges: list[tuple[str, str, int, int]] = []
-        self.trimmed: list[tuple[str, int]] = []
+        self.loaded = {"a": 0, "b": 0}
+        self.moving: dict[str, set[int]] = {"a": set(), "b": set()}
+        self.limit = self.presses = self.news = self.releases = 0
+        self.trimmed: list[list[tuple[str, tuple[str, ...]]]] = []
 
-    def run(self, step: Awaitable[T]) -> T:
-        """Wait for the server."""
+    @initialize(
+        buckets=st.integers(1, 3), limit=st.integers(1, 3), returned_max=st.integers(0, 2),
+        outbox_max=st.sampled_from([2, 5, 1000, 1000]),
+    )  # fmt: skip
+    def plan(self, buckets: int, limit: int, returned_max: int, outbox_max: int) -> None:
+        """A sale that is open, with some units of the first item in each bucket."""
+        self.limit = limit
+        for number in range(buckets):
+            self.models.append(Model(buckets, limit, returned_max, outbox_max, reservations_max=3))
+            self.verbs.append(Verbs(self.ground.redis, Bucket(self.sale, number), self.ground.script))
+            self.trimmed.append([])
+            self.tell(number, OPEN, "alice", Fate.TOLD)
+            self.add_stock(number, "a", 3, Fate.TOLD)
 
-        async def waited() -> T:
-            return await asyncio.wait_for(step, timeout=10)
+    @precondition(lambda self: self.unknown)
+    @rule(pick=PICK)
+    def ask_again(self, pick: int) -> None:
+        """A call whose end is unknown, once more, the same: now the truth is told."""
+        self.do(self.unknown.pop(pick % len(self.unknown)), Fate.TOLD)
+        self.ground.steps["asked again"] += 1
 
-        return self.ground.runner.run(waited())
+    @precondition(lambda self: self.again)
+    @rule(pick=PICK)
+    def repeat(self, pick: int) -> None:
+        """A call that ended well, once more: a worker began again, a client repeats itself."""
+        self.tell_truth(self.again[-1 - pick % len(self.again)])
+        self.ground.steps["repeated"] += 1
 
-    def note(self, *told: object) -> None:
-        """Count what has been seen, so that a test can tell whether the walk gets around."""
-        self.ground.steps.update(str(getattr(one, "name", one)) for one in told)
-
-    def held(self) -> Holdings:
-        """What the bucket holds."""
-        return self.run(holdings(self.ground.redis, self.bucket))
-
-    @initialize(limit=st.integers(1, 3), returned_max=st.integers(0, 2), outbox_max=st.sampled_from([8, 1000, 1000]))
-    def plan(self, limit: int, returned_max: int, outbox_max: int) -> None:
-        """A sale that is open, with some units of the first item."""
-        self.model = Model(limit=limit, returned_max=returned_max, outbox_max=outbox_max, reservations_max=3)
-        self.tell(("open", 0, FAR_MS, None, None), "alice")
-        self.add_stock("a", 3)
-
-    @rule(told=STATES, fan=FANS)
-    def tell(self, told: tuple[str, int, int, Outcome | None, Outcome | None], fan: str) -> None:
+    @rule(bucket=PICK, state=STATES, fan=FAN, fate=FATES)
+    def tell(self, bucket: int, state: State, fan: str, fate: Fate) -> None:
         """Open, pause, resume, close, plan: the scripts take any order, the verbs' rules are in sale.py.
 
         Somebody with a new key presses at once, and somebody reserves, so that no state goes by unseen.
         """
-        state, opens_ms, closes_ms, self.model.refusal, self.model.reserve_refusal = told
-        self.version += 1
-        assert self._set_sale(self.version, state, opens_ms, closes_ms) is Effect.APPLIED
-        self.press("a", fan)
-        self.reserve([(self.version % 7 + 1, self.version % 3)])
+        bucket %= len(self.models)
+        self.news += 1
+        self.do(Call("set_sale", self._news(bucket, state, self.news)), fate)
+        self.press("a", fan, Fate.TOLD)
+        self.reserve(bucket, [(self.news % 7 + 1, self.news % 3)], Fate.TOLD)
 
-    @rule(item=ITEMS, fan=FANS)
-    def press(self, item: str, fan: str) -> None:
+    def _news(self, bucket: int, state: State, version: int) -> Callable[[], tuple[object, object]]:
+        model, (name, opens_ms, closes_ms, refusal, reserve_refusal) = self.models[bucket], state
+        fields: dict[str, str | int] = {
+            "state": name, "opens_ms": opens_ms, "closes_ms": closes_ms, "limit": model.limit,
+            "returned_max": model.returned_max, "outbox_max": model.outbox_max, "reserve_opens_ms": 0,
+            "reserve_closes_ms": FAR_MS, "reservations_max": model.reservations_max, "buckets": model.buckets,
+        }  # fmt: skip
+        return lambda: (
+            self.ground.run(self.verbs[bucket].set_sale(create=True, generation="g", version=version, **fields)),
+            model.set_sale(version, refusal, reserve_refusal),
+        )
+
+    @rule(item=ITEMS, fan=FAN, fate=FATES)
+    def press(self, item: str, fan: str, fate: Fate) -> None:
         """One fan presses, with a key of its own."""
         self.presses += 1
-        self.purchase(item, [(fan, f"p{self.presses}")])
+        self.purchase(item, [(fan, f"p{self.presses}")], fate)
 
-    @rule(told=STATES, back=st.integers(0, 2))
-    def tell_late(self, told: tuple[str, int, int, Outcome | None, Outcome | None], back: int) -> None:
-        """News that is not new changes nothing."""
-        effect = self._set_sale(self.version - back, told[0], told[1], told[2])
-        assert effect is (Effect.STALE if back else Effect.APPLIED_BEFORE)
+    @rule(item=ITEMS, pressed=st.lists(st.tuples(FAN, KEYS), min_size=1, max_size=6), fate=FATES)
+    def purchase(self, item: str, pressed: list[tuple[str, str]], fate: Fate) -> None:
+        """A batch of presses for each bucket that has some of these fans. A fan's key is the same whenever it comes
+        again; the order's id is the same only if the very same call is repeated."""
+        for bucket in range(len(self.models)):
+            lines = [
+                (fan, key, self.attempts.line(fan, key=key))
+                for fan, key in pressed
+                if FANS.index(fan) % len(self.models) == bucket
+            ]
+            attempts = [Attempt(order_of(line), key_digest(key), fan, line) for fan, key, line in lines]
+            if attempts:
+                self.do(Call("purchase", self._purchase(bucket, item, attempts)), fate)
 
-    def _set_sale(self, version: int, state: str, opens_ms: int, closes_ms: int) -> object:
-        model = self.model
-        return self.run(self.verbs.set_sale(
-            create=True, generation="g", version=version, state=state, opens_ms=opens_ms, closes_ms=closes_ms,
-            limit=model.limit, returned_max=model.returned_max, outbox_max=model.outbox_max,
-            reserve_opens_ms=0, reserve_closes_ms=FAR_MS, reservations_max=model.reservations_max,
-        ))  # fmt: skip
+    def _purchase(self, bucket: int, item: str, attempts: list[Attempt]) -> Callable[[], tuple[object, object]]:
+        def call() -> tuple[object, object]:
+            now_ms, told = self.ground.run(self.verbs[bucket].purchase(item, [attempt.line for attempt in attempts]))
+            self.ground.steps.update(code.name for code, _ in told)
+            return told, self.models[bucket].purchase(item, attempts, now_ms=now_ms)
 
-    @rule(item=ITEMS, pressed=st.lists(st.tuples(FANS, KEYS), min_size=1, max_size=6))
-    def purchase(self, item: str, pressed: list[tuple[str, str]]) -> None:
-        """A batch of presses; a fan's key is the same whenever it comes again."""
-        attempts = []
-        for fan, key in pressed:
-            line = self.attempts.line(fan, key=key)
-            attempts.append(Attempt(order_of(line), key_digest(key), fan, line))
-        self.last = (item, attempts)
-        self._purchase(item, attempts)
+        return call
 
-    @precondition(lambda self: self.last is not None)
-    @rule()
-    def purchase_again(self) -> None:
-        """The very same lines again: a reply was lost and the client repeats the call."""
-        assert self.last is not None
-        self._purchase(*self.last)
+    @rule(
+        bucket=PICK, picks=st.lists(PICK, min_size=1, max_size=3), stranger=st.booleans(),
+        mistaken=st.sampled_from([False, False, False, True]), hold=st.booleans(), fate=FATES,
+    )  # fmt: skip
+    def give_back(self, bucket: int, picks: list[int], stranger: bool, mistaken: bool, hold: bool, fate: Fate) -> None:
+        """Orders come back, again and again too; not those of another item than is said, nor a stranger's.
 
-    def _purchase(self, item: str, attempts: list[Attempt]) -> None:
-        now_ms, told = self.run(self.verbs.purchase(item, [attempt.line for attempt in attempts]))
-        assert told == self.model.purchase(item, attempts, now_ms=now_ms)
-        self.note(*(code for code, _ in told))
-
-    @precondition(lambda self: self.model.lines)
-    @rule(picks=st.lists(PICK, min_size=1, max_size=3), stranger=st.booleans())
-    def give_back(self, picks: list[int], stranger: bool) -> None:
-        """Orders come back, again and again too; not those of another item than the first, nor a stranger's."""
-        orders = [(fan, line) for fan, lines in self.model.lines.items() for line in lines]
-        chosen = [orders[pick % len(orders)] for pick in picks]
-        item = chosen[0][1].item
+        hold: their units are kept outside of the bucket until they are released.
+        """
+        bucket %= len(self.models)
+        orders = [(fan, line) for fan, lines in self.models[bucket].lines.items() for line in lines]
+        if not orders:
+            return
+        chosen: list[tuple[str, Line]] = [orders[pick % len(orders)] for pick in picks]
+        item = {"a": "b", "b": "a"}[chosen[0][1].item] if mistaken else chosen[0][1].item
         returned = [(line.order, fan) for fan, line in chosen]
         if stranger:
             returned.append(("f" * 32, "alice"))
-        told = self.run(self.verbs.give_back(item, *returned))
-        assert told == [self.model.give_back(item, order, fan) for order, fan in returned]
-        self.note(*(f"give_back {code.name}" for code in told))
 
-    @rule(item=ITEMS, units=st.integers(1, 8))
-    def add_stock(self, item: str, units: int) -> None:
-        """New units, numbered on."""
-        first = self.model.loaded[item] + 1
-        self.ranges.append((item, f"load-{len(self.ranges)}", first, first + units - 1))
-        self._add_stock(self.ranges[-1])
+        def call() -> tuple[object, object]:
+            told = self.ground.run(self.verbs[bucket].give_back(item, *returned, place="hold" if hold else "free"))
+            self.ground.steps.update(f"give_back {code.name}" for code in told)
+            return told, self.models[bucket].give_back(item, returned, hold=hold)
 
-    @precondition(lambda self: self.ranges)
-    @rule(pick=PICK)
-    def add_stock_again(self, pick: int) -> None:
-        """A load that is there already."""
-        self._add_stock(self.ranges[pick % len(self.ranges)])
+        self.do(Call("give_back", call), fate)
 
-    def _add_stock(self, load: tuple[str, str, int, int]) -> None:
-        assert self.run(self.verbs.add_stock(*load)) is self.model.add_stock(*load)
+    @rule(bucket=PICK, pick=PICK, fate=FATES)
+    def release(self, bucket: int, pick: int, fate: Fate) -> None:
+        """A unit that was kept goes on sale again, by a load of its own, in any bucket."""
+        kept = [(model, place) for model in self.models for place in range(len(model.kept))]
+        if not kept:
+            return
+        model, place = kept[pick % len(kept)]
+        item, unit = model.kept.pop(place)
+        self.moving[item].add(unit)
+        self.releases += 1
+        self._load(bucket % len(self.models), item, f"release-{self.releases}", unit, unit, fate)
 
-    @precondition(lambda self: self.model.outbox)
-    @rule(pick=PICK, again=st.booleans())
-    def trim(self, pick: int, again: bool) -> None:
-        """One entry is committed; with again: those before are trimmed once more in the same call."""
-        place = pick % len(self.model.outbox)
-        entry = self.held().entries[place]
-        earlier = self.trimmed if again else []
-        self.trimmed = [*earlier, (entry.entry_id, entry.orders)]
-        assert self.run(self.verbs.trim(*self.trimmed)) == len(self.model.outbox.pop(place))
+    @rule(bucket=PICK, item=ITEMS, units=st.integers(1, 8), fate=FATES)
+    def add_stock(self, bucket: int, item: str, units: int, fate: Fate) -> None:
+        """New units, numbered on. They exist from now on; a lost call leaves them on the move."""
+        bucket %= len(self.models)
+        first, last = self.loaded[item] + 1, self.loaded[item] + units
+        self.loaded[item] = last
+        self.moving[item] |= set(range(first, last + 1))
+        self._load(bucket, item, f"load-{item}-{first}", first, last, fate)
 
-    @rule(asked=st.lists(st.tuples(st.integers(1, 5), st.integers(0, 2)), min_size=1, max_size=4))
-    def reserve(self, asked: list[tuple[int, int]]) -> None:
+    def _load(self, bucket: int, item: str, load: str, first: int, last: int, fate: Fate) -> None:
+        def call() -> tuple[object, object]:
+            if load not in self.models[bucket].loads and not self.models[bucket].fence:
+                self.moving[item] -= set(range(first, last + 1))
+            return (
+                self.ground.run(self.verbs[bucket].add_stock(item, load, first, last)),
+                self.models[bucket].add_stock(item, load, first, last),
+            )
+
+        self.do(Call("add_stock", call), fate)
+
+    @rule(bucket=PICK, picks=st.lists(PICK, min_size=1, max_size=3), again=st.booleans(), fate=FATES)
+    def trim(self, bucket: int, picks: list[int], again: bool, fate: Fate) -> None:
+        """Entries are committed, in any order; with again: those before are trimmed once more in the same call."""
+        bucket %= len(self.models)
+        there = self.held(bucket).entries
+        if not there:
+            return
+        chosen = [there[pick % len(there)] for pick in picks]
+        entries = self.trimmed[bucket] if again else []
+        entries = [*entries, *((entry.entry_id, tuple(win.order for win in entry.wins)) for entry in chosen)]
+        self.trimmed[bucket] = entries
+
+        def call() -> tuple[object, object]:
+            # By the entries' ids: an order that got another unit is on its way again, in an entry of its own.
+            still = {entry.entry_id for entry in self.held(bucket).entries}
+            pairs = [(entry, len(orders)) for entry, orders in entries]
+            told = self.ground.run(self.verbs[bucket].trim(*pairs))
+            return told, self.models[bucket].trim([orders for entry, orders in entries if entry in still])
+
+        self.do(Call("trim", call), fate)
+
+    @rule(
+        bucket=PICK,
+        asked=st.lists(st.tuples(st.integers(1, 5), st.integers(0, 2)), min_size=1, max_size=4),
+        fate=FATES,
+    )
+    def reserve(self, bucket: int, asked: list[tuple[int, int]], fate: Fate) -> None:
         """Fans reserve through three channels, in two slices."""
-        told = self.run(self.verbs.reserve([number % 2 for number, _ in asked], 3, *asked))
-        assert told == [self.model.reserve(number, channel) for number, channel in asked]
-        self.note(*(code for code, _ in told))
+        bucket %= len(self.models)
+
+        def call() -> tuple[object, object]:
+            told = self.ground.run(self.verbs[bucket].reserve([number % 2 for number, _ in asked], 3, *asked))
+            self.ground.steps.update(code.name for code, _ in told)
+            return told, [self.models[bucket].reserve(number, channel) for number, channel in asked]
+
+        self.do(Call("reserve", call), fate)
 
     @invariant()
     def every_unit_is_in_one_place(self) -> None:
-        """The equation holds, and the bucket is what the model is."""
-        held, model = self.held(), self.model
-        check(held, loaded=model.loaded, limit=model.limit)
-        assert held.free == model.free
-        assert {fan: [_line(line) for line in lines] for fan, lines in model.lines.items()} == {
-            fan: [(line.order, line.key, line.unit, line.item, line.accepted_ms, line.live) for line in lines]
-            for fan, lines in held.lines.items()
+        """The equation holds over all buckets, and each bucket is what its model is."""
+        held = [self.held(bucket) for bucket in range(len(self.models))]
+        for one, model in zip(held, self.models, strict=True):
+            compare(one, model)
+        if held:
+            check_all(held, loaded=self.loaded, limit=self.limit, moving=self._outside())
+
+    def _outside(self) -> dict[str, set[int]]:
+        """The units that are in no bucket: loads on their way, and what is kept."""
+        kept = [unit for model in self.models for unit in model.kept]
+        return {
+            item: units | {unit for its_item, unit in kept if its_item == item} for item, units in self.moving.items()
         }
-        assert [[win.order for win in entry.wins] for entry in held.entries] == model.outbox
-        assert held.loads == len(model.loads)
-        assert held.counts.get("reserved", 0) == len(model.reserved)
-        by_channel = {f"reserved:{channel}": n for channel, n in Counter(model.reserved.values()).items()}
-        assert {name: n for name, n in held.counts.items() if name.startswith("reserved:")} == by_channel
-
-
-def _line(line: Line) -> tuple[str, str, int, str, int, bool]:
-    return line.order, line.key, line.unit, line.item, line.at_ms, line.live

@@ -3,9 +3,8 @@
 import inspect
 import re
 
-from redis.asyncio import Redis
-
 from flashsale.keys import Bucket
+from flashsale.stores import Client
 
 _ANY = "any"
 
@@ -26,13 +25,13 @@ def declared(sale: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns))
 
 
-async def keys_of(redis: Redis, sale: str) -> list[str]:
+async def keys_of(redis: Client, sale: str) -> list[str]:
     """Every key that names this sale or one of its dated occurrences, whatever else it is called."""
     found = [key.decode() async for key in redis.scan_iter(match=f"*{sale}*", count=1000)]
     return sorted(found)
 
 
-async def leaked(redis: Redis, sale: str) -> list[str]:
+async def leaked(redis: Client, sale: str) -> list[str]:
     """The keys of this sale that nobody declared. All its keys are deleted."""
     keys = await keys_of(redis, sale)
     if keys:

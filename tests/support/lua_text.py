@@ -8,10 +8,12 @@ from typing import Final
 from flashsale.scripts import Header, parse_header
 
 READS: Final = {
-    "EXISTS", "GET", "HGET", "HLEN", "HMGET", "LINDEX", "LLEN", "LRANGE", "SCARD", "SISMEMBER", "SMISMEMBER", "TIME",
-    "XLEN",
+    "EXISTS", "GET", "HEXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "LINDEX", "LLEN", "LRANGE", "SCARD", "SISMEMBER",
+    "SMISMEMBER", "TIME", "XLEN",
 }  # fmt: skip
-WRITES: Final = {"HINCRBY", "HSET", "LPOP", "LPUSH", "RPUSH", "SADD", "SET", "XADD", "XDEL"}
+WRITES: Final = {
+    "DEL", "HDEL", "HINCRBY", "HSET", "LPOP", "LPUSH", "RPOP", "RPUSH", "SADD", "SET", "UNLINK", "XADD", "XDEL",
+}  # fmt: skip
 
 _CALL: Final = re.compile(r"redis\.(call|pcall)\(\s*'([^']*)'\s*(?:,\s*([^,)]+))?")
 

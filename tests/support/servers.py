@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,17 +78,35 @@ class Private:
 
     url: str
     port: int
+    pid: int = 0
+
+    def kill(self) -> None:
+        """It dies with all it knows."""
+        os.kill(self.pid, signal.SIGKILL)
 
 
 @contextmanager
-def private_valkey(folder: Path, *, cluster: bool = False, password: str = "") -> Iterator[Private]:
+def private_valkey(
+    folder: Path,
+    *,
+    cluster: bool = False,
+    password: str = "",
+    program: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Private]:
     """A server on a free loopback port, ended with the test. It keeps nothing. password: it wants that one.
+    program: instead of the one of this run. settings: more of the server's own.
 
     cluster: it is a cluster of one node that owns the lower half of the slots, so that a key which a script doesn't
     declare is refused when it lies in the upper half.
     """
     port = _free_port()
-    command = [str(server_program()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    command = [str(program or server_program()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    command += [
+        "--dir",
+        str(folder),
+        *(word for name, value in (settings or {}).items() for word in (f"--{name}", value)),
+    ]
     if password:
         command += ["--requirepass", password]
     if cluster:
@@ -106,10 +124,66 @@ def private_valkey(folder: Path, *, cluster: bool = False, password: str = "") -
             if cluster:
                 client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 8191)
                 until(lambda: b"cluster_state:ok" in _cluster_info(client), what="the cluster is up")
-        yield Private(url=f"redis://127.0.0.1:{port}", port=port)
+        yield Private(url=f"redis://127.0.0.1:{port}", port=port, pid=process.pid)
     finally:
         process.terminate()
         process.wait(10)
+
+
+@dataclass(slots=True)
+class Replica:
+    """A server that follows a private one. It may be held, and take its place."""
+
+    pid: int
+    url: str
+
+    def hold(self) -> None:
+        """It does nothing until it goes on; what is sent to it waits in its socket."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """It does again."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def fall_behind(self, primary: Private) -> None:
+        """It is held and cut off, so that nothing is left in its socket either."""
+        self.hold()
+        with Redis(port=primary.port) as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+
+    def take_over(self) -> None:
+        """It goes on as a primary."""
+        self.go_on()
+        with Redis.from_url(self.url) as client:
+            client.replicaof("NO", "ONE")
+
+
+@contextmanager
+def private_replica(folder: Path, primary: Private) -> Iterator[Replica]:
+    """A server on a free loopback port that follows another one and has caught up."""
+    port = _free_port()
+    command = [str(server_program()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    process = subprocess.Popen(
+        [*command, "--replicaof", f"127.0.0.1 {primary.port}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 (it does little)
+    )
+    replica = Replica(process.pid, f"redis://127.0.0.1:{port}")
+    try:
+        with Redis(port=primary.port) as client:
+            until(lambda: _is_followed(client), what="the replica follows", deadline_s=30)
+        yield replica
+    finally:
+        replica.go_on()
+        process.terminate()
+        process.wait(10)
+
+
+def _is_followed(client: Redis) -> bool:
+    """Whether a replica has said that it has what was written last. WAIT alone counts one that is still loading."""
+    client.set("followed", 1)
+    return int(client.wait(1, 100)) == 1 and int(client.role()[2][0][2]) > 0
 
 
 def _answers(client: Redis) -> bool:

@@ -10,15 +10,16 @@ from redis import exceptions
 
 from flashsale import limits
 from flashsale.coalesce import CrowdedError
+from flashsale.durability import Level
 from flashsale.outcomes import Effect, Outcome
-from flashsale.purchase import Answer, Decided, Purchases, answer_of
+from flashsale.purchase import Answer, Decided, Presser, Purchases, answer_of
 from flashsale.reservation import Request, Reservations
 from tests.support.samples import bucket
 
 NOT_DECIDED: Sequence[Exception] = (
     exceptions.ConnectionError("gone"), exceptions.TimeoutError("late"), exceptions.ResponseError("ERR broken"),
-    exceptions.ReadOnlyError("a replica"), exceptions.AuthenticationError("no"), exceptions.NoScriptError("gone"),
-    exceptions.BusyLoadingError("loading"), OSError("no route"), ConnectionResetError("reset"), TimeoutError("late"),
+    exceptions.AuthenticationError("no"), exceptions.NoScriptError("gone"),
+    OSError("no route"), ConnectionResetError("reset"), TimeoutError("late"),
 )  # fmt: skip
 
 
@@ -54,9 +55,17 @@ async def test_trouble_is_unknown(trouble: Exception) -> None:
     assert await reserved(trouble) is Outcome.UNKNOWN
 
 
-async def test_a_store_without_memory_is_wait() -> None:
-    """Given a refusal at maxmemory / Then WAIT: it was refused whole, nothing is decided."""
-    trouble = exceptions.OutOfMemoryError("OOM command not allowed")
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        exceptions.OutOfMemoryError("OOM command not allowed"), exceptions.BusyLoadingError("LOADING"),
+        exceptions.ReadOnlyError("READONLY"), exceptions.ClusterDownError("CLUSTERDOWN"),
+        exceptions.TryAgainError("TRYAGAIN"), exceptions.MovedError("1 127.0.0.1:1"),
+    ],
+    ids=repr,
+)  # fmt: skip
+async def test_what_a_server_refused_whole_is_wait(trouble: Exception) -> None:
+    """Given a refusal before anything was done / Then WAIT: nothing is decided, and it is no UNKNOWN."""
     assert await pressed(trouble) == Answer(Outcome.WAIT)
     assert await reserved(trouble) is Outcome.WAIT
 
@@ -72,14 +81,14 @@ async def test_past_the_bound_a_purchase_is_crowded_and_a_reservation_is_told_to
     purchases, lists = Purchases(Store()), Reservations(Store())
     lane = purchases.lane(bucket("s"), "a")
     waiting: list[asyncio.Future[Any]] = [
-        lane.attempt(f"{number:032x}", fan="f", channel="web", lane="public", key="k")
+        lane.attempt(f"{number:032x}", Presser("f", "web", "public"), key="k")
         for number in range(limits.ATTEMPTS_WAITING_MAX)
     ]
     with pytest.raises(CrowdedError):
         await purchases.attempt(bucket=bucket("s"), item="a", fan="x", channel="web", lane="public", key="k")
     other = purchases.lane(bucket("s"), "b")
     assert other is not lane
-    assert not other.attempt("0" * 32, fan="x", channel="web", lane="public", key="k").done()
+    assert not other.attempt("0" * 32, Presser("x", "web", "public"), key="k").done()
     assert purchases.lane(bucket("s"), "a") is lane
 
     def ask() -> "asyncio.Task[Any]":
@@ -96,9 +105,9 @@ async def test_past_the_bound_a_purchase_is_crowded_and_a_reservation_is_told_to
 def test_what_the_script_said_becomes_an_answer() -> None:
     """Given each form of the script's reply / Then the answer has order, unit and time where there is a win."""
     order, first = "a" * 32, "b" * 32
-    assert answer_of(order, (5, Outcome.WON, 7)) == Answer(Outcome.WON, order, 7, 5)
-    before: Decided = (9, Effect.WON_BEFORE, f"{first} 7 5".encode())
+    assert answer_of(order, (5, Outcome.WON, 7, Level.ACCEPTED)) == Answer(Outcome.WON, order, 7, 5)
+    before: Decided = (9, Effect.WON_BEFORE, f"{first} 7 5".encode(), Level.ACCEPTED)
     assert answer_of(order, before) == Answer(Outcome.WON, first, 7, 5)
-    bought: Decided = (9, Outcome.ALREADY_BOUGHT, first.encode())
+    bought: Decided = (9, Outcome.ALREADY_BOUGHT, first.encode(), Level.ACCEPTED)
     assert answer_of(order, bought) == Answer(Outcome.ALREADY_BOUGHT, first)
-    assert answer_of(order, (9, Outcome.SOLD_OUT, b"")) == Answer(Outcome.SOLD_OUT)
+    assert answer_of(order, (9, Outcome.SOLD_OUT, b"", Level.ACCEPTED)) == Answer(Outcome.SOLD_OUT)

@@ -11,7 +11,7 @@ from flashsale import plan
 from flashsale.errors import BadInputError
 from flashsale.outcomes import Outcome
 from loadtest import scenario
-from loadtest.crowd import Job, read_job
+from loadtest.crowd import Job, is_over, read_job
 from loadtest.crowds import share_out
 from loadtest.records import OTHER, Answers, Seen, read
 from tests.unit.test_plan_times import NOW
@@ -59,7 +59,7 @@ def test_stock_may_have_a_scale_of_its_own() -> None:
 @pytest.mark.parametrize("name", ["", "no-such-day", "../records", "demo.toml"])
 def test_an_unknown_scenario(name: str) -> None:
     """Given a name that is none / Then it is refused, with the names there are."""
-    with pytest.raises(BadInputError, match="demo, mi3-wechat-2013"):
+    with pytest.raises(BadInputError, match="demo, faults, mi3-wechat-2013"):
         scenario.load(name)
 
 
@@ -74,9 +74,9 @@ def test_what_crowds_wrote_down_is_read_back(
 ) -> None:
     """Given what several crowds saw / When each writes it down and all are read / Then nothing is lost or changed."""
     folders = [tmp_path_factory.mktemp("seen") for _ in crowds]
-    wins: dict[str, tuple[str, str, int]] = {}
+    wins: dict[str, tuple[str, str, int, str]] = {}
     for number, (folder, (reservations, purchases, count)) in enumerate(zip(folders, crowds, strict=True)):
-        own = {f"o{number}-{n}": (f"小f{n}", "a", n) for n in range(count)}
+        own = {f"o{number}-{n}": (f"小f{n}", "a", n, "accepted") for n in range(count)}
         seen = Seen(wins=own, offered=count, transport_errors=1, paid=2)
         for answers, column in ((seen.reservations, reservations), (seen.purchases, purchases)):
             for one in column:
@@ -116,6 +116,19 @@ def test_every_fan_is_shared_out_once(fans: int, late: int, processes: int) -> N
     assert max(sizes) - min(sizes) <= 1
     assert len({share.seed for share in shares}) == len({share.out for share in shares}) == processes
     assert all(share.connections >= 1 for share in shares)
+
+
+@pytest.mark.parametrize(
+    ("status", "reply", "over"),
+    [
+        (0, b"", False), (200, b"{}", False), (404, b'{"type":"no-such-order"}', True),
+        (409, b'{"type":"order-over","state":"cancelled"}', True), (409, b'{"type":"not-confirmed-yet"}', False),
+        (503, b'{"type":"order-over"}', False),
+    ],
+)  # fmt: skip
+def test_nobody_asks_again_for_an_order_that_is_over(status: int, reply: bytes, *, over: bool) -> None:
+    """Given an answer to who wants to pay / Then one that will not change is known, and others are asked for again."""
+    assert is_over(status, reply) is over
 
 
 def test_a_job_is_read_back(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ WINS = {f"o{n}": (f"f{n}", "ab"[n // 2], n % 2 + 1) for n in range(4)}
 
 
 def _seen() -> Seen:
-    seen = Seen(wins=dict(WINS), offered=7, transport_errors=1)
+    seen = Seen(wins={order: (*win, "accepted") for order, win in WINS.items()}, offered=7, transport_errors=1)
     for number, item in enumerate((0, 0, 1, 1)):
         seen.purchases.add(Outcome.WON, item, 1000.0 + number, 1000.5 + number)
     seen.purchases.add(Outcome.SOLD_OUT, 0, 1004.0, 1004.1)
@@ -85,7 +85,7 @@ def test_a_good_day_passes_and_its_figures_are_these() -> None:
     }  # fmt: skip
     assert found["orders"] == {
         "accepted": 4, "confirmed": 4, "paid": 1, "expired": 0, "missing": 0, "duplicate": 0, "oversold": 0,
-        "set_aside": 0,
+        "set_aside": 0, "lost": 0, "replaced": 0, "refused": 0, "untold": 0,
     }  # fmt: skip
     assert found["seconds"] == {"open_to_first_win": 0.25, "open_to_last_unit": 3.25, "open_to_last_confirmed": 4.0}
     assert found["latency_ms"]["reservation"] == dict.fromkeys(("p50", "p99", "p999", "max"), 10.0)
@@ -101,6 +101,17 @@ def _landed_otherwise(day: Day) -> None:
     day.landed = replace(day.landed, orders=WINS | {"o0": ("somebody else", "a", 1)})
 
 
+def _refuse(day: Day) -> None:
+    """The first fan's order was refused after they were told that they had it."""
+    others = frozenset(WINS) - {"o0"}
+    day.landed = replace(day.landed, refused=frozenset({"o0"}), live=others)
+
+
+def _lose_one_that_is_aside(day: Day) -> None:
+    _lose(day)
+    _with(day, aside=frozenset({"o3"}), set_aside=1)
+
+
 def _leave_unsold(day: Day) -> None:
     day.audited = _audited(free=1, live=1)
     day.landed = replace(day.landed, by_state={"confirmed": 2})
@@ -109,9 +120,11 @@ def _leave_unsold(day: Day) -> None:
 WAYS_TO_FAIL: dict[str, tuple[Callable[[Day], None], str]] = {
     "a win that is no order": (_lose, "1 orders missing"),
     "a win that is another fan's order": (_landed_otherwise, "1 orders missing"),
+    "a win that was refused": (_refuse, "1 orders missing"),
     "a fan over the limit": (lambda day: _with(day, duplicate=2), "2 orders duplicate"),
     "a unit in two orders": (lambda day: _with(day, oversold=1), "1 orders oversold"),
     "an order set aside": (lambda day: _with(day, set_aside=3), "3 orders set aside"),
+    "an order set aside is not missing besides": (_lose_one_that_is_aside, "1 orders set aside"),
     "an audit that is off": (
         lambda day: setattr(day, "audited", _audited(free=0, live=2, missing=(2,))), "the audit does not balance",
     ),
@@ -175,3 +188,17 @@ def test_the_limit_is_counted_by_fan() -> None:
     """Given fans with live orders / Then those beyond the limit are counted, one by one."""
     assert verdict._beyond_limit({"a": 1, "b": 3, "c": 2}, 1) == 3
     assert verdict._beyond_limit({"a": 1, "b": 3, "c": 2}, 3) == 0
+
+
+def test_a_refusal_that_keeps_a_promise() -> None:
+    """Given an order that was refused / When its fan has another of that item, or its level may be lost in this run /
+    Then it is not missing; of another item, it is."""
+    day = Day()
+    _refuse(day)
+    seen, landed = day.seen, day.landed
+    assert verdict.missing(seen, landed, verdict.Allowed()) == ["o0"]
+    assert verdict.missing(seen, landed, verdict.Allowed(lose=frozenset({"accepted"}))) == []
+    assert verdict.missing(seen, landed, verdict.Allowed(ack="replicated")) == []
+    for item, missing in (("a", []), ("b", ["o0"])):
+        other = replace(landed, orders={**landed.orders, "o9": ("f0", item, 2)}, live=landed.live | {"o9"})
+        assert verdict.missing(seen, other, verdict.Allowed()) == missing

@@ -155,8 +155,8 @@ async def test_the_time_is_described_as_it_is_told(document: dict[str, Any]) -> 
     nothing = cast(Any, None)
     for sandbox in (True, False):
         lane = hot.Hot(
-            below=nothing, pictures=nothing, purchases=nothing, entrance=nothing, right_keys=nothing, metrics=nothing,
-            sandbox=sandbox,
+            below=nothing, pictures=nothing, purchases=nothing, confirmations=nothing, entrance=nothing,
+            right_keys=nothing, metrics=nothing, sandbox=sandbox,
         )  # fmt: skip
         reply = await lane._answer({"method": "GET", "path": f"{PREFIX}time"}, nothing)
         assert reply is not None
@@ -177,9 +177,9 @@ def _routes() -> list[Route]:
     """The application's route table, sandbox included. Nothing is opened: no request reaches a store."""
     nothing = cast(Any, None)
     made = app._routes(
-        Settings.model_validate({"sandbox": True}), opened=nothing, pictures=nothing, watchers=nothing,
-        trust=cast(Any, SimpleNamespace(right_keys=None, identities=None, webhook=None)), client=nothing,
-        metrics=nothing,
+        Settings.model_validate({"sandbox": True}), opened=nothing, pictures=nothing, proofs=nothing,
+        watchers=nothing, trust=cast(Any, SimpleNamespace(right_keys=None, identities=None, webhook=None)),
+        client=nothing, metrics=nothing,
     )  # fmt: skip
     return [route for route in made if isinstance(route, Route)]
 
@@ -269,6 +269,7 @@ def _same_fields(document: dict[str, Any], schema: str, value: dict[str, Any]) -
 def _picture(sale: Sale) -> picture.SalePicture:
     facts = BucketFacts(
         now_ms=1_000, loaded=True, generation=sale.generation, version=1, state=sale.state, opens_ms=sale.opens_ms,
-        closes_ms=sale.closes_ms, free={"a": 0, "b": 1}, reserved=3, reserved_by_channel={}, outbox=0,
+        closes_ms=sale.closes_ms, free={"a": 0, "b": 1}, moving={}, lost={}, moves=0, wins=0, returned=0,
+        loads=0, reserved=3, reserved_by_channel={}, outbox=0, fenced=False,
     )  # fmt: skip
     return picture.draw(sale, [facts])

@@ -70,7 +70,7 @@ def test_a_typo_in_a_key_is_named(old: str, new: str, named: str) -> None:
         ('currency = "CNY"', 'currency = "yuan"', "currency"),
         ('currency = "CNY"', 'currency = "CNY"\nper_fan_limit = 0', "per_fan_limit"),
         ('currency = "CNY"', 'currency = "CNY"\npay_window_s = 1', "pay_window_s"),
-        ('currency = "CNY"', 'currency = "CNY"\nbuckets = 2', "buckets"),
+        ('currency = "CNY"', 'currency = "CNY"\nbuckets = 65', "buckets"),
         ('currency = "CNY"', 'currency = "CNY"\nrepeat = "daily"', "repeat"),
         ('currency = "CNY"', 'currency = "CNY"\nentry = "all"', "entry"),
         ('currency = "CNY"\n', "", "currency: this key is missing"),

@@ -17,6 +17,9 @@ LEADS_TO = {
     (Verb.ADD_STOCK, State.LOADED): State.LOADED,
     (Verb.ADD_STOCK, State.OPEN): State.OPEN,
     (Verb.ADD_STOCK, State.PAUSED): State.PAUSED,
+    (Verb.RELEASE, State.LOADED): State.LOADED,
+    (Verb.RELEASE, State.OPEN): State.OPEN,
+    (Verb.RELEASE, State.PAUSED): State.PAUSED,
 }
 
 
