@@ -41,11 +41,11 @@ def list_(
         show.text(f"No payment of {escape(sale)} is {state}." if state else f"{escape(sale)} has no payments yet.")
     else:
         rows = [
-            (one.payment, one.state, one.amount_minor, one.currency, one.fan, one.paid_order or one.order,
-             show.when(one.asked_at), one.reason or "")
+            (one.payment, one.state, f"{one.amount_minor} {one.currency}", one.fan, one.paid_order or one.order,
+             show.when(one.asked_at), one.reason or "-")
             for one in found
         ]  # fmt: skip
-        show.table(("payment", "state", "amount (minor)", "", "fan", "order", "asked (UTC)", "why"), rows)
+        show.table(("payment", "state", "amount (minor)", "fan", "order", "asked (UTC)", "why"), rows)
 
 
 @app.command()

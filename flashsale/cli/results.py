@@ -1,5 +1,6 @@
 """flashsale sale results: what was loaded and sold, to how many, through which channel, when the last unit went."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -19,25 +20,22 @@ def results(
     data = run(_gather(sale))
     if json:
         show.json(data)
-        return
+    else:
+        shown(data)
+
+
+def shown(data: Mapping[str, Any]) -> None:
+    """The results for a person."""
+    sale = data["sale"]
     show.table(
-        ("item", "loaded", "sold", "paid", "expired", "cancelled", "refunded", "refused", "fans", "amount (minor)"),
-        [
-            (
-                i["item"],
-                i["loaded"],
-                i["sold"],
-                i["paid"],
-                i["expired"],
-                i["cancelled"],
-                i["refunded"],
-                i["refused"],
-                i["fans"],
-                i["amount_minor"],
-            )
-            for i in data["items"]
-        ],
+        ("item", "loaded", "sold", "paid", "fans", "amount (minor)"),
+        [(i["item"], i["loaded"], i["sold"], i["paid"], i["fans"], i["amount_minor"]) for i in data["items"]],
         title=f"Results of {sale}, {data['currency']}",
+    )
+    show.table(
+        ("item", "expired", "cancelled", "refunded", "refused"),
+        [(i["item"], i["expired"], i["cancelled"], i["refunded"], i["refused"]) for i in data["items"]],
+        title="Orders that are over",
     )
     show.table(
         ("channel", "lane", "reserved", "sold", "paid"),

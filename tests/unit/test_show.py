@@ -1,0 +1,88 @@
+"""What people read in a terminal of 80 columns and in a pipe: no word is broken, and no number cut."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from flashsale.audit import Audit, ItemAudit
+from flashsale.cli import results, show
+
+ORDERS = ("0197a5c0-7b1e-7c3a-9f52-3d1b8e6f4a21", "0197a5c0-7b1e-7c3a-9f52-3d1b8e6f4a22")
+OUTBOX = ("order", "state", "fan", "item", "tried", "unit", "since (UTC)", "why")
+WHY = "another order has its unit, and there is no other one to be had"
+ASIDE = [(order, "compensated", "fan-1", "silver", "1, 2", 2, "2026-11-24 12:00:03", WHY) for order in ORDERS]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is shown in a terminal of 80 columns."""
+    return _shown(monkeypatch, terminal=True)
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is written to a pipe; rich takes that for 80 columns too."""
+    return _shown(monkeypatch, terminal=False)
+
+
+def _shown(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> io.StringIO:
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=terminal, color_system=None, legacy_windows=False)
+    monkeypatch.setattr(show, "_console", console)
+    return out
+
+
+def test_what_does_not_fit_is_shown_as_lists(terminal: io.StringIO) -> None:
+    """Given orders with all there is to tell / When they are shown in 80 columns / Then each name stands before its
+    value, and the orders' numbers can be copied."""
+    show.table(OUTBOX, ASIDE)
+    lines = terminal.getvalue().splitlines()
+    assert [line.split() for line in lines if line.startswith("order")] == [["order", order] for order in ORDERS]
+    assert f"why          {WHY}" in lines
+
+
+def test_a_long_text_folds_between_words(terminal: io.StringIO) -> None:
+    """Given a number and a text / When both don't fit / Then the text folds and the number stands whole."""
+    show.table(("order", "why"), [(ORDERS[0], WHY)])
+    lines = [line.rstrip() for line in terminal.getvalue().splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert lines[2].startswith(f"{ORDERS[0]}  another order has")
+    assert " ".join(" ".join(lines[2:]).split()) == f"{ORDERS[0]} {WHY}"
+
+
+def test_a_pipe_has_a_line_for_each_row(pipe: io.StringIO) -> None:
+    """Given orders with all there is to tell / When they go into a pipe / Then each is one line, for grep."""
+    show.table(OUTBOX, ASIDE)
+    for order in ORDERS:
+        (line,) = [line for line in pipe.getvalue().splitlines() if order in line]
+        assert line.endswith(WHY)
+
+
+def test_the_audit_fits(terminal: io.StringIO) -> None:
+    """Given a large sale / When its audit is shown in 80 columns / Then it is a table with every header whole."""
+    item = ItemAudit("silver", "public", 100_000, 60_000, 0, 120, 39_880, 0, (), (), (), 0)
+    show.audit_table(Audit("mi3", (item,), 0))
+    lines = terminal.getvalue().splitlines()
+    assert lines[1].split() == ["item", "loaded", "free", "moving", "outbox", "live", "returning", "held", "off", "by"]
+    assert "silver 100,000 60,000 0 120 39,880 0 0 0" in " ".join(lines[3].split())
+
+
+def test_the_results_fit(terminal: io.StringIO) -> None:
+    """Given a large sale / When its results are shown in 80 columns / Then no line is longer, and no header is cut."""
+    item = dict.fromkeys(("loaded", "sold", "paid", "fans", "expired", "cancelled", "refunded", "refused"), 100_000)
+    results.shown({
+        "sale": "mi3", "currency": "CNY", "items": [{"item": "silver", **item, "amount_minor": 10**10}],
+        "channels": [], "payments": {"refund_due": {"payments": 0, "amount_minor": 0}}, "last_accepted_ms": None,
+    })  # fmt: skip
+    told = terminal.getvalue()
+    assert max(map(len, told.splitlines())) <= 80
+    for header in ("cancelled", "refunded", "amount (minor)"):
+        assert header in told
+
+
+def test_no_rows_and_no_broken_marks(terminal: io.StringIO) -> None:
+    """Given no rows, and cells with [brackets] / Then the headers stand alone, and the brackets as they are."""
+    show.table(("a", "b"), [])
+    show.table(("a", "b"), [("[/x]", "[red]")])
+    assert "[/x]  [red]" in terminal.getvalue()
