@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from flashsale.cli import show
@@ -17,7 +18,7 @@ from flashsale.durability import Level
 from flashsale.errors import BadInputError
 from loadtest import rehearsal, scenario
 from loadtest.faults.base import CLUSTER, SINGLE
-from loadtest.faults.runs import play, seeds_of, shown
+from loadtest.faults.runs import FAULT_COLUMNS, fault_cells, play, seeds_of, shown
 
 
 def rehearse(
@@ -67,7 +68,7 @@ def rehearse(
     if json:
         show.json(result)
     else:
-        _show(result)
+        shown_one(result)
     raise typer.Exit(0 if result["verdict"] == "pass" else 1)
 
 
@@ -122,7 +123,7 @@ def _teller(progress: Progress, loaded: scenario.Scenario, scale: float) -> rehe
     return told
 
 
-def _show(result: Mapping[str, Any]) -> None:
+def shown_one(result: Mapping[str, Any]) -> None:
     """The result for a person."""
     orders, seconds, latency = result["orders"], result["seconds"], result["latency_ms"]["purchase"]
     show.text(f"[bold]{result['scenario']}[/bold] at scale {result['scale']}, seed {result['seed']}")
@@ -143,5 +144,11 @@ def _show(result: Mapping[str, Any]) -> None:
             ("audit", "balanced" if result["audit"]["balanced"] else "NOT balanced"),
         ],
     )
+    if result["faults"]:
+        show.table(FAULT_COLUMNS, [fault_cells(fault) for fault in result["faults"]], title="Faults")
+    if result["lost_tail"]:
+        show.text(f"Lost, told and nowhere: {', '.join(result['lost_tail'])}")
     colour = "green" if result["verdict"] == "pass" else "red"
-    show.text(f"[{colour}]{result['verdict']}[/{colour}]" + "".join(f"\n  {reason}" for reason in result["reasons"]))
+    show.text(
+        f"[{colour}]{result['verdict']}[/{colour}]" + "".join(f"\n  {escape(reason)}" for reason in result["reasons"])
+    )

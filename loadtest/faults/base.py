@@ -134,6 +134,7 @@ class Fault(ABC):
         """For the result."""
         return {
             "name": self.name,
+            "words": self.words,
             "at_s": self.at_s if self.began_at_s is None else self.began_at_s,
             "healed_at_s": self.healed_at_s,
             "observed": self.observed,

@@ -19,7 +19,9 @@ COLUMNS: Final = (
     "fault", "topology", "ack", "seed", "in flight", "next win s", "wins by level", "lost", "missing", "oversold",
     "took s", "verdict",
 )  # fmt: skip
+FAULT_COLUMNS: Final = ("fault", "at s", "in flight", "next win s", "seen")
 SEEDS_MAX: Final = 100
+_TOLD_ELSEWHERE: Final = {"in_flight", "next_win_s", "wins_by_level", "lost_tail", "skipped"}
 Rehearse = Callable[[str, Options], Mapping[str, Any]]
 
 
@@ -42,11 +44,11 @@ class Line:
     def cells(self) -> tuple[str, ...]:
         """Its line of the table."""
         observed = self.result["faults"][0]["observed"] if self.result["faults"] else {}
-        flight, levels = observed.get("in_flight") or {}, observed.get("wins_by_level") or {}
+        levels = observed.get("wins_by_level") or {}
         orders = self.result.get("orders", {})
         return (
             "+".join(self.options.faults), self.options.topology, self.options.ack, str(self.options.seed),
-            f"{flight.get('presses', '?')} + {flight.get('outbox', '?')}", str(observed.get("next_win_s", "-")),
+            *_around(observed),
             ", ".join(f"{name} {number:,}" for name, number in levels.items()),
             *(str(orders.get(name, "-")) for name in ("lost", "missing", "oversold")),
             f"{self.took_s:.0f}", self.verdict,
@@ -64,6 +66,31 @@ class Line:
             "seed": self.options.seed, "took_s": round(self.took_s, 1), "verdict": self.verdict,
             "again": again(self.scenario, self.options), "result": self.result,
         }  # fmt: skip
+
+
+def fault_cells(fault: Mapping[str, Any]) -> tuple[str, ...]:
+    """One fault's line of a table of its own, below FAULT_COLUMNS. fault: as a rehearsal's result has it."""
+    observed = fault["observed"]
+    return f"{fault['name']} {fault['words']}", f"{fault['at_s']:g}", *_around(observed), _seen(observed)
+
+
+def _around(observed: Mapping[str, Any]) -> tuple[str, str]:
+    """Orders in flight when the fault began (presses, outbox), and seconds from its end to the next win."""
+    flight, next_win_s = observed.get("in_flight") or {}, observed.get("next_win_s")
+    return f"{flight.get('presses', '?')} + {flight.get('outbox', '?')}", "-" if next_win_s is None else str(next_win_s)
+
+
+def _seen(observed: Mapping[str, Any]) -> str:
+    """In short what the fault was seen to do; what has a column of its own, or many lines, is left out."""
+    if observed.get("skipped"):
+        return f"skipped: {observed['skipped']}"
+    figures = {name: value for name, value in observed.items() if name not in _TOLD_ELSEWHERE}
+    figures |= observed.get("answers", {})
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in figures.items()
+        if isinstance(value, int | float | str) and "\n" not in str(value)
+    )
 
 
 def again(name: str, options: Options) -> str:

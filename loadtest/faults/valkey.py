@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from redis.exceptions import RedisError
 
@@ -15,6 +15,8 @@ from flashsale.queries import query
 from loadtest.faults.base import After, Fault
 from loadtest.faults.fans import cancel, confirmed
 from loadtest.faults.scene import Scene
+
+_SAID_MAX: Final = 500
 
 
 class ValkeyKilled(Fault):
@@ -72,7 +74,7 @@ class ValkeyEmptied(Fault):
         )  # fmt: skip
         said, _ = await process.communicate()
         self.observed["recover_status"] = process.returncode
-        self.observed["recover_said"] = said.decode(errors="replace")[-500:]
+        self.observed["recover_said"] = last_lines(said.decode(errors="replace"))
 
     def seen_to_work(self) -> int:
         """Fans that were told that the state is not known."""
@@ -129,6 +131,14 @@ class ValkeyFull(Fault):
         if self.observed.get("given_back_when_full", True):
             return []
         return ["a unit that was let go did not come back while Valkey was full"]
+
+
+def last_lines(text: str) -> str:
+    """The end of what somebody said, from the beginning of a line."""
+    if len(text) <= _SAID_MAX:
+        return text
+    _, newline, rest = text[-_SAID_MAX - 1 :].partition("\n")
+    return rest if newline else text[-_SAID_MAX:]
 
 
 async def _cancel_one(scene: Scene) -> int:

@@ -15,6 +15,7 @@ from loadtest.faults import catalogue, runs
 from loadtest.faults.base import CLUSTER, SINGLE, After, Fault
 from loadtest.faults.catalogue import FAULTS
 from loadtest.faults.scene import Scene
+from loadtest.faults.valkey import last_lines
 from loadtest.faults.webhooks import Webhooks
 from loadtest.records import Seen
 from loadtest.rehearsal import Options
@@ -90,6 +91,30 @@ def test_a_fault_that_did_something_and_healed_is_no_reason() -> None:
     assert seen["next_win_s"] == 1.0
     assert seen["wins_by_level"] == {"accepted": 1, "replicated": 1}
     assert (seen["lost_tail"], seen["lost"]) == (["o1"], 1)
+
+
+def test_a_fault_has_a_line_of_what_was_seen() -> None:
+    """Given a fault that was played, and one that was not / Then the line says what it is, what was in flight, when the
+    next win came, and in short what was seen; or why it was skipped."""
+    fault = _Played()
+    fault.observed |= {"in_flight": {"presses": 3, "outbox": 4}, "killed": 2, "recover_said": "many\nlines"}
+    fault.conclude(_after())
+    seen = "free when healed 10, killed 2, won on retry 0, lost 1, WON 1"
+    assert runs.fault_cells(fault.as_data()) == ("F0 none", "3", "3 + 4", "1.0", seen)
+    assert len(runs.FAULT_COLUMNS) == 5
+    fault.observed["skipped"] = "no small file system"
+    assert runs.fault_cells(fault.as_data())[-1] == "skipped: no small file system"
+
+
+def test_what_recover_said_begins_at_a_line() -> None:
+    """Given what somebody said / When only its end is kept / Then from a line's beginning; a short text is kept whole,
+    and of one endless line its end."""
+    assert last_lines("short\ntext") == "short\ntext"
+    lines = [f"line {number:03}" for number in range(100)]
+    kept = last_lines("\n".join(lines)).splitlines()
+    assert kept == lines[-len(kept) :]
+    assert 400 < sum(len(line) + 1 for line in kept) <= 501
+    assert last_lines("x" * 900) == "x" * 500
 
 
 def test_a_fault_that_did_nothing_fails_the_run() -> None:

@@ -1,12 +1,14 @@
 """What people read in a terminal of 80 columns and in a pipe: no word is broken, and no number cut."""
 
 import io
+from collections import defaultdict
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from flashsale.audit import Audit, ItemAudit
-from flashsale.cli import results, show
+from flashsale.cli import rehearse, results, show
 
 ORDERS = ("0197a5c0-7b1e-7c3a-9f52-3d1b8e6f4a21", "0197a5c0-7b1e-7c3a-9f52-3d1b8e6f4a22")
 OUTBOX = ("order", "state", "fan", "item", "tried", "unit", "since (UTC)", "why")
@@ -79,6 +81,26 @@ def test_the_results_fit(terminal: io.StringIO) -> None:
     assert max(map(len, told.splitlines())) <= 80
     for header in ("cancelled", "refunded", "amount (minor)"):
         assert header in told
+
+
+def test_a_rehearsal_tells_its_faults(terminal: io.StringIO) -> None:
+    """Given a rehearsal with a fault, and an order lost in it / When it is shown / Then the fault with its words and
+    what was seen, the lost order by its number, and a reason with [brackets] as it is."""
+    numbers: defaultdict[str, Any] = defaultdict(int)
+    fault = {"name": "F4", "words": "Valkey killed -9", "at_s": 3.0, "healed_at_s": 4.5,
+             "observed": {"in_flight": {"presses": 3, "outbox": 4}, "next_win_s": 0.8, "killed": 1}}  # fmt: skip
+    rehearse.shown_one({
+        "scenario": "faults", "scale": 1.0, "seed": 7, "units": numbers, "orders": numbers, "seconds": numbers,
+        "attempts": {"answered": 1, "by_outcome": {}}, "published": numbers, "rates": numbers,
+        "latency_ms": {"purchase": numbers}, "sold_out_bound_ms": numbers, "audit": {"balanced": True},
+        "faults": [fault], "lost_tail": [ORDERS[0]], "verdict": "fail", "reasons": ["[/x] broke"],
+    })  # fmt: skip
+    told = terminal.getvalue()
+    assert ["F4 Valkey killed -9", "3", "3 + 4", "0.8", "killed 1"] in [
+        [cell.strip() for cell in line.split("  ") if cell.strip()] for line in told.splitlines()
+    ]
+    for words in (f"nowhere: {ORDERS[0]}", "[/x] broke"):
+        assert words in told
 
 
 def test_no_rows_and_no_broken_marks(terminal: io.StringIO) -> None:
