@@ -116,6 +116,11 @@ def refused(findings: Sequence[Finding], *, selling: bool = True) -> list[Findin
     return [found for found in findings if found.verdict is Verdict.REFUSE and (selling or not found.of_level)]
 
 
+def warned(findings: Sequence[Finding]) -> list[Finding]:
+    """Those that a person should read before a sale."""
+    return [found for found in findings if found.verdict is Verdict.WARN]
+
+
 def _versions(facts: Facts, levels: Levels) -> Iterator[Finding]:
     def judge(valkey: ValkeyFacts) -> tuple[str, Verdict]:
         least = VALKEY_VERSION_MIN if valkey.product == "Valkey" else REDIS_VERSION_MIN
@@ -147,7 +152,10 @@ def _memory(facts: Facts, levels: Levels) -> Iterator[Finding]:
         told = f"{_size(valkey.memory_max)}, {share:.0%} used{paused}"
         return told, Verdict.OK if share <= limits.MEMORY_USED_SHARE_MAX else Verdict.WARN
 
-    remedy = "CONFIG SET maxmemory <half of the machine's memory>, and in valkey.conf"
+    remedy = (
+        "CONFIG SET maxmemory <half of the machine's memory>, and in valkey.conf; selling pauses from "
+        f"{limits.MEMORY_PAUSE_SHARE:.0%} used until it is below {limits.MEMORY_RESUME_SHARE:.0%}"
+    )
     yield _over(facts, "maxmemory", judge, f"set, and at most {limits.MEMORY_USED_SHARE_MAX:.0%} used", remedy)
 
 

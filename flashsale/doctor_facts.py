@@ -9,6 +9,8 @@ import logging
 import os
 import re
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -18,7 +20,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from flashsale import clock, ledger, limits, memory, stores
+from flashsale import clock, condition, ledger, limits, memory, stores
+from flashsale.condition import Condition
 from flashsale.doctor import (
     ClusterFacts,
     Facts,
@@ -33,7 +36,8 @@ from flashsale.doctor import (
 from flashsale.embedded import Addresses
 from flashsale.errors import SurroundingsError
 from flashsale.queries import Pool, migrations, query, schema_number
-from flashsale.sale import State
+from flashsale.sale import Sale, State
+from flashsale.stores import Client
 
 _log = logging.getLogger(__name__)
 _CONFIGURED: Final = ("appendfsync", "set-max-intset-entries")
@@ -69,6 +73,31 @@ async def refuse_unfit(addresses: Addresses, postgres: Pool, *, selling: bool = 
     if found:
         lines = "\n  ".join(finding.sentence for finding in found)
         raise SurroundingsError(f"The servers are not fit to sell on; see also: flashsale doctor\n  {lines}")
+
+
+async def buckets_of_sales(redis: Client, postgres: Pool) -> list[Finding]:
+    """A warning for each sale that sells or will sell, and has buckets that are not whole.
+
+    It is for a person before a sale; processes start all the same, and sell what is whole. Raises SurroundingsError.
+    """
+    try:
+        async with postgres.acquire() as connection:
+            sales = await ledger.every(connection, drafts=False)
+        now_ms = clock.now_ms()
+        coming = [sale for sale in sales if sale.in_buckets and sale.state_at(now_ms) is not State.CLOSED]
+        looked = [await condition.examine(redis, postgres, sale) for sale in coming]
+    except stores.TROUBLE as trouble:
+        raise SurroundingsError(f"A server went away while it was asked ({trouble}). Ask again.") from trouble
+    return [found for sale, said in zip(coming, looked, strict=True) if (found := _not_whole(sale, said))]
+
+
+def _not_whole(sale: Sale, looked: Sequence[condition.Finding]) -> Finding | None:
+    broken = Counter(one.condition for one in looked if one.condition is not Condition.WHOLE)
+    if not broken:
+        return None
+    told = ", ".join(f"{number} of {len(looked)} {name}" for name, number in broken.items())
+    remedy = f"they sell nothing until they are recovered; see: flashsale recover {sale.sale} --dry-run"
+    return Finding(f"buckets of {sale.sale}", told, "whole", Verdict.WARN, remedy)
 
 
 async def promised(postgres: Pool) -> Levels:
