@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -15,6 +15,8 @@ from flashsale.errors import BadInputError, NotFoundError
 from flashsale.plan import Plan, Times
 from flashsale.queries import Connection, query
 from flashsale.sale import Entry, Item, Reservation, ReturnedTo, Sale, State, Title, Verb, next_state
+
+CLOCK: Final = "clock"  # who opens and closes a sale at its time, in the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ async def settle(connection: Connection, sale: Sale, state: State) -> Sale | Non
         version = await connection.fetchval(query("sales", "settle_state"), sale.sale, state, sale.state)
         if version is None:
             return None
-        await log(connection, actor="clock", verb=state, sale=sale.sale, detail={"from": sale.state})
+        await log(connection, actor=CLOCK, verb=state, sale=sale.sale, detail={"from": sale.state})
     return await find(connection, sale.sale)
 
 

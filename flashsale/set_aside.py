@@ -193,6 +193,11 @@ async def counts(connection: Connection) -> dict[tuple[str, State], int]:
     return {(row["sale"], State(row["state"])): row["orders"] for row in rows}
 
 
+async def unsettled(connection: Connection, sale: str) -> int:
+    """How many of a sale's orders have neither landed nor are over."""
+    return len(await connection.fetch(query("set_aside", "open_units"), sale))
+
+
 async def listed(connection: Connection, sale: str, *, state: State | None) -> list[Listed]:
     """A sale's rows, oldest first; all, or those in one state."""
     return [_listed(row) for row in await connection.fetch(query("set_aside", "listed"), sale, state)]

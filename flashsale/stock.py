@@ -145,6 +145,11 @@ async def facts(client: Commands, buckets: Sequence[Bucket]) -> list[BucketFacts
     return [_facts(*reply) for reply in await asyncio.gather(*asked)]
 
 
+def closed_buckets(sale: Sale, facts: Sequence[BucketFacts]) -> int:
+    """How many buckets of a sale that has been loaded sell nothing until they are recovered."""
+    return sum(not one.loaded or one.generation != sale.generation for one in facts) if sale.in_buckets else 0
+
+
 def _facts(now_ms: int, plan_fields: list[bytes], count_fields: list[bytes]) -> BucketFacts:
     plan = dict(zip(plan_fields[::2], plan_fields[1::2], strict=True))
     number = {name.decode(): int(value) for name, value in zip(count_fields[::2], count_fields[1::2], strict=True)}

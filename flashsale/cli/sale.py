@@ -4,22 +4,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from flashsale import clock, held, ledger, plan, stock
+from flashsale import clock, ledger, plan, stock
 from flashsale.cli import results as results_verb
+from flashsale.cli import sale_show as show_verb
 from flashsale.cli import show
 from flashsale.cli.run import opened, operations, run
 from flashsale.errors import BadInputError
-from flashsale.sale import ReturnedTo, Sale, Verb
+from flashsale.operations import Operations
+from flashsale.sale import Sale, State, Verb
 
 app = typer.Typer(help="Plan, load, open, pause, close and look at sales.", no_args_is_help=True)
-
-_RETURNED = {
-    ReturnedTo.PUBLIC: "go on sale again at once",
-    ReturnedTo.HOLD: "are held until they are released",
-    ReturnedTo.WAITLIST: "are held; the draw for a waiting list does not exist yet, so release them",
-}
 
 Name = Annotated[str, typer.Argument(help="The sale's name.", metavar="SALE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -36,17 +31,28 @@ def create(
 
     Example: flashsale sale create deploy/sales/red-tuesday.toml
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as trouble:
-        raise BadInputError(f"{file} can't be read: {trouble}") from trouble
-    written = plan.read(text)
+    written = plan.read(_text_of(file))
 
     async def work() -> Sale:
         async with operations(actor) as ops:
             return await ops.create(written)
 
-    _told(run(work()), json, f"Next: flashsale sale load {written.sale if not written.repeat else 'SALE'}")
+    planned = sum(item.stock for item in written.items)
+    _told(
+        run(work()), json, "Next: flashsale sale load SALE", units=show.counted(planned, "unit", "units") + " planned"
+    )
+
+
+def _text_of(file: Path) -> str:
+    """What is in a file. Raises BadInputError."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError as trouble:
+        raise BadInputError(f"{file}: there is no such file") from trouble
+    except OSError as trouble:
+        raise BadInputError(f"{file} can't be read: {trouble.strerror}") from trouble
+    except UnicodeDecodeError as trouble:
+        raise BadInputError(f"{file} can't be read: {trouble}") from trouble
 
 
 @app.command("list")
@@ -70,65 +76,7 @@ def list_(json: Json = False) -> None:
         show.table(("sale", "state", "opens", "items", "units"), rows)
 
 
-@app.command("show")
-def show_(sale: Name, json: Json = False) -> None:
-    """One sale: its plan, what is free, what is on its way, and who did what.
-
-    Example: flashsale sale show mi3-2013
-    """
-
-    async def work() -> tuple[Sale, list[stock.BucketFacts], dict[str, int], list[ledger.LogLine]]:
-        async with opened() as both, both.postgres.acquire() as connection:
-            found = await ledger.find(connection, sale)
-            kept = {item: len(units) for item, units in (await held.units_of(connection, sale)).items()}
-            log = await ledger.log_of(connection, sale)
-            return found, await stock.facts(both.redis, found.all_buckets), kept, log
-
-    found, facts, kept, log = run(work())
-    if json:
-        data = show.sale_data(found, now_ms=clock.now_ms())
-        data["free"] = {item.item: sum(one.free.get(item.item, 0) for one in facts) for item in found.items}
-        data["held"] = {item.item: kept.get(item.item, 0) for item in found.items}
-        data["reserved"] = sum(one.reserved for one in facts)
-        data["outbox"] = sum(one.outbox for one in facts)
-        data["in_buckets"] = all(one.loaded for one in facts)
-        data["memory_short"] = any(one.memory_short for one in facts)
-        data["log"] = [
-            {"at": show.when(line.at), "actor": line.actor, "verb": line.verb, "detail": dict(line.detail)}
-            for line in log
-        ]
-        show.json(data)
-        return
-    _show(found, facts, kept, log)
-
-
-def _show(sale: Sale, facts: list[stock.BucketFacts], kept: dict[str, int], log: list[ledger.LogLine]) -> None:
-    show.text(f"[bold]{sale.sale}[/bold]  {escape(sale.title.en)} / {escape(sale.title.zh)}")
-    show.text(
-        f"state {sale.state_at(clock.now_ms())}, "
-        f"opens {show.moment(sale.opens_ms)}, closes {show.moment(sale.closes_ms)}"
-    )
-    show.text(f"entry {sale.entry}, {sale.per_fan_limit} per fan, {sale.pay_window_s} s to pay")
-    show.text(f"units that come back: {_RETURNED[sale.returned]}")
-    if sale.reservation:
-        show.text(f"reserved {sum(one.reserved for one in facts):,} of at most {sale.reservation.capacity:,}")
-    rows = [
-        (
-            i.item,
-            f"{i.price_minor} {sale.currency}",
-            i.loaded,
-            sum(one.free.get(i.item, 0) for one in facts),
-            kept.get(i.item, 0),
-        )
-        for i in sale.items
-    ]
-    show.table(("item", "price (minor)", "loaded", "free", "held"), rows)
-    show.text(f"on their way to Postgres: {sum(one.outbox for one in facts):,}")
-    if sale.state != "draft" and not all(one.loaded for one in facts):
-        show.text(f"[red]A bucket is closed until it is recovered. See: flashsale recover {sale.sale} --dry-run[/red]")
-    if any(one.memory_short for one in facts):
-        show.text("[red]Valkey's memory is nearly used up; fans are told to wait until there is room.[/red]")
-    show.table(("at (UTC)", "who", "did", "detail"), [(show.when(x.at), x.actor, x.verb, dict(x.detail)) for x in log])
+app.command("show")(show_verb.sale_show)
 
 
 @app.command()
@@ -139,7 +87,8 @@ def load(sale: Name, json: Json = False, actor: Actor = None) -> None:
         async with operations(actor) as ops:
             return await ops.load(sale)
 
-    _told(run(work()), json, "It opens by itself at its time.")
+    loaded = run(work())
+    _told(loaded, json, "It opens by itself at its time." if _state(loaded) is State.LOADED else "")
 
 
 def _move(verb: Verb, words: str) -> None:
@@ -167,16 +116,17 @@ def add_stock(
     json: Json = False,
     actor: Actor = None,
 ) -> None:
-    """Put more units of an item on sale, at once.
+    """Load more units of an item: on sale at once, where the sale is open.
 
     Example: flashsale sale add-stock mi3-2013 silver 20000
     """
 
-    async def work() -> Sale:
+    async def work() -> tuple[Sale, int]:
         async with operations(actor) as ops:
-            return await ops.add_stock(sale, item, units)
+            return await _with_closed(ops, await ops.add_stock(sale, item, units))
 
-    _told(run(work()), json, f"{units:,} more units of {item} are on sale.")
+    now, closed = run(work())
+    _told(now, json, _on_sale(now, closed, show.counted(units, "more unit", "more units") + f" of {item}"))
 
 
 @app.command()
@@ -187,27 +137,66 @@ def release(
     json: Json = False,
     actor: Actor = None,
 ) -> None:
-    """Put held units of an item on sale again: those that came back in a sale with returned = "hold" or "waitlist".
+    """Load held units of an item again: those that came back in a sale with returned = "hold" or "waitlist".
 
     Example: flashsale sale release mi3-2013 silver --units 20
     """
 
-    async def work() -> Sale:
+    async def work() -> tuple[Sale, int]:
         async with operations(actor) as ops:
-            return await ops.release(sale, item, units)
+            return await _with_closed(ops, await ops.release(sale, item, units))
 
-    _told(run(work()), json, f"{'All' if units is None else f'{units:,}'} held units of {item} are on sale again.")
+    now, closed = run(work())
+    what = "All held units" if units is None else show.counted(units, "held unit", "held units")
+    _told(now, json, _on_sale(now, closed, f"{what} of {item}"))
 
 
 app.command("results")(results_verb.results)
 
 
-def _told(sale: Sale, json: bool, words: str) -> None:
-    """Tell what a sale is now."""
+async def _with_closed(ops: Operations, sale: Sale) -> tuple[Sale, int]:
+    """The sale, and how many of its buckets are closed until they are recovered."""
+    return sale, stock.closed_buckets(sale, await stock.facts(ops.redis, sale.all_buckets))
+
+
+def _on_sale(sale: Sale, closed: int, what: str) -> str:
+    """Whether units that were just loaded are on sale, or when they will be. what: those units."""
+    if closed:
+        # No bucket is given anything before all of them are whole.
+        buckets = show.counted(closed, "bucket is", "buckets are")
+        return f"{what}: noted, loaded once {buckets} recovered. See: flashsale recover {sale.sale} --dry-run"
+    match _state(sale):
+        case State.OPEN:
+            return f"{what}: on sale."
+        case State.PAUSED:
+            return f"{what}: loaded. The sale is paused; go on with: flashsale sale resume {sale.sale}"
+        case State.LOADED:
+            return f"{what}: loaded, on sale when it opens at {show.moment(sale.opens_ms)}."
+        case _:
+            return f"{what}: loaded. The sale is over."
+
+
+def _state(sale: Sale) -> State:
+    return sale.state_at(clock.now_ms())
+
+
+def _told(sale: Sale, json: bool, words: str, *, units: str = "") -> None:
+    """Tell what a sale is now. units: what to say of them while none is loaded."""
     if json:
         show.json(show.sale_data(sale, now_ms=clock.now_ms()))
         return
-    units = sum(item.loaded for item in sale.items)
-    show.text(f"Sale [bold]{sale.sale}[/bold] is {sale.state}; {units:,} units, opens {show.moment(sale.opens_ms)}.")
+    units = units or show.counted(sum(item.loaded for item in sale.items), "unit", "units")
+    show.text(f"Sale [bold]{sale.sale}[/bold] is {_state(sale)}; {units}{_next_time(sale)}.")
     if words:
         show.text(words.replace("SALE", sale.sale))
+
+
+def _next_time(sale: Sale) -> str:
+    """The time that is still to come by the plan: ops may have opened or closed it before its time."""
+    match _state(sale):
+        case State.CLOSED:
+            return ""
+        case State.OPEN | State.PAUSED:
+            return f", closes {show.moment(sale.closes_ms)}"
+        case _:
+            return f", opens {show.moment(sale.opens_ms)}"

@@ -86,6 +86,11 @@ def _as_lists(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         text("\n".join(lines) + "\n")
 
 
+def counted(number: int, one: str, more: str) -> str:
+    """A number with the words for one, or for more: counted(2, "bucket is", "buckets are")."""
+    return f"{number:,} {one if number == 1 else more}"
+
+
 def moment(at_ms: int | None, zone: str = "UTC") -> str:
     """A time for people, in the sale's own zone."""
     if at_ms is None:
@@ -133,6 +138,9 @@ def audit_table(audited: Audit) -> None:
         ],
         title=f"Audit of {audited.sale}: loaded = free + moving + outbox + live + returning + held",
     )
+    if audited.closed:
+        closed = counted(audited.closed, "bucket is", "buckets are")
+        text(f"[red]{closed} closed, what is there is not counted: flashsale recover {audited.sale} --dry-run[/red]")
     for item in audited.items:
         for words, units in (("nowhere", item.missing), ("in two places", item.doubled), ("never loaded", item.beyond)):
             if units:
@@ -140,13 +148,9 @@ def audit_table(audited: Audit) -> None:
                 text(f"[red]{item.item}: units {words}: {', '.join(map(str, units[:NAMED_MAX]))}{more}[/red]")
         if item.counter_off:
             text(f"[red]{item.item}: the free counter is off by {item.counter_off}[/red]")
-    if audited.closed:
-        text(f"[red]{audited.closed} buckets are closed. See: flashsale recover {audited.sale} --dry-run[/red]")
     if audited.set_aside:
-        text(
-            f"[yellow]{audited.set_aside} orders are set aside and not settled: "
-            f"flashsale outbox list {audited.sale}[/yellow]"
-        )
+        aside = counted(audited.set_aside, "order is", "orders are")
+        text(f"[yellow]{aside} set aside and not settled: flashsale outbox list {audited.sale}[/yellow]")
     text("[green]It balances.[/green]" if audited.balanced else "[red]It does not balance.[/red]")
 
 

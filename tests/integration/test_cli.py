@@ -43,7 +43,7 @@ async def test_tables_for_people(cli: Cli, shops: Shops) -> None:
     assert cli("sale", "pause", shop.sale).status == 0
     shown = cli("sale", "show", shop.sale)
     assert shown.status == 0
-    for word in (shop.sale, "paused", "silver", "199900 CNY", "pause", "create"):
+    for word in (shop.sale, "paused", "silver", "199900 CNY", "pause", "create", "  from open"):
         assert word in shown.out
     assert cli("sale", "list").out.count(shop.sale) == 1
     results = cli("sale", "results", shop.sale)

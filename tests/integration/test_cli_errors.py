@@ -72,8 +72,10 @@ async def test_a_plan_that_cant_be_read(cli: Cli, postgres: Pool) -> None:
     """Given no file, a folder, or bytes that are no text / When it is to be created / Then the file is named."""
     (cli.folder / "bytes.toml").write_bytes(b"\xff\xfe\x00")
     (cli.folder / "folder.toml").mkdir()
-    for name in ("bytes.toml", "folder.toml", "none.toml"):
-        assert_refused(cli("sale", "create", name), name, "can't be read")
+    for name in ("bytes.toml", "folder.toml"):
+        assert_refused(cli("sale", "create", name), f"{name} can't be read: ")
+    assert cli("sale", "create", "none.toml").err.strip() == "none.toml: there is no such file"
+    assert "Errno" not in cli("sale", "create", "folder.toml").err
 
 
 async def test_created_twice(cli: Cli, operations: Operations, sale_name: str) -> None:
