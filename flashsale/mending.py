@@ -162,7 +162,9 @@ def _nothing_to_replay(row: Listed) -> str:
     match row.state:
         case State.WAITING:
             return f"Order {row.order} waits for another unit; the worker looks for one by itself."
-        case State.REFUSED | State.COMPENSATED:
+        case State.COMPENSATED:
+            return f"Order {row.order} is compensated already, so it can't be replayed: {row.note}"
+        case State.REFUSED:
             return (
                 f"Order {row.order} was refused and its fan was told, so it can't be replayed. Do something for them, "
                 f'and note it: flashsale outbox compensate {row.order} --note "what was done"'

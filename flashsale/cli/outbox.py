@@ -26,6 +26,7 @@ _WORDS = {
     State.REPLAYED: "what was in the way was mended, and it has landed",
     State.UNREADABLE: "it needs a person: mend the cause and replay it, or compensate the fan",
 }
+_NOBODY_TOLD = "it never was an order that a fan sees, so nobody was told; the note says what was done"
 
 
 @app.command("list")
@@ -76,9 +77,7 @@ def show_(order: Order, json: Json = False) -> None:
     if json:
         show.json(set_aside.as_data(found))
         return
-    show.text(
-        f"[bold]{found.order}[/bold] of {found.sale}, bucket {found.bucket}: {found.state}, {_WORDS[found.state]}"
-    )
+    show.text(f"[bold]{found.order}[/bold] of {found.sale}, bucket {found.bucket}: {found.state}, {_words(found)}")
     show.text(f"why: {escape(found.reason)}")
     if found.win:
         show.text(f"fan {escape(found.win.fan)}, {found.win.item}, won {show.moment(found.win.accepted_ms)}")
@@ -92,6 +91,12 @@ def show_(order: Order, json: Json = False) -> None:
     if found.note:
         show.text(f"note: {escape(found.note)}")
     show.text(f"as it stood in the outbox: {escape(found.content)}")
+
+
+def _words(found: Listed) -> str:
+    """What became of it, for a person."""
+    never_an_order = found.state is State.COMPENSATED and found.order_state is None
+    return _NOBODY_TOLD if never_an_order else _WORDS[found.state]
 
 
 @app.command()

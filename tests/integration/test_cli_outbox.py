@@ -73,6 +73,7 @@ async def test_compensated(cli: Cli, shops: Shops) -> None:
     another note is refused."""
     shop = await shops(silver=1)
     win = await refused(shop)
+    assert_refused(cli("outbox", "replay", win["order"]), "was refused", "outbox compensate")
     note = ("--note", "a coupon of 100", "--as", "ann")
     assert "is compensated: a coupon of 100" in cli("outbox", "compensate", win["order"], *note).out
     assert cli("outbox", "compensate", win["order"], *note, "--json").json["state"] == "compensated"
@@ -80,9 +81,28 @@ async def test_compensated(cli: Cli, shops: Shops) -> None:
     assert "note: a coupon of 100" in cli("outbox", "show", win["order"]).out
     before = await shop.snapshot()
     assert_refused(cli("outbox", "compensate", win["order"], "--note", "two"), "compensated already", "a coupon of 100")
-    assert_refused(cli("outbox", "replay", win["order"]), "refused", "outbox compensate")
+    assert_refused(cli("outbox", "replay", win["order"]), "compensated already", "a coupon of 100")
+    assert "its fan was told" in cli("outbox", "show", win["order"]).out
     assert await shop.snapshot() == before
     assert (await shop.order("bob", win["order"]))["state"] == "refused"
+
+
+async def test_nobody_is_told_of_what_nobody_can_read(cli: Cli, shops: Shops) -> None:
+    """Given entries of no fan, and of an item that is none / When ops settle them with a note / Then they read that
+    nobody was told; and a replay names the note and does not ask for one."""
+    shop = await shops()
+    await put(shop, Odd("other", {"what": "ever"}, order.UNREADABLE))
+    await put(shop, GOLD)
+    await shop.land()
+    rows = cli("outbox", "list", shop.sale, "--json").json
+    assert {row["fan"] for row in rows} == {None, "mallory"}
+    for row in rows:
+        assert cli("outbox", "compensate", row["order"], "--note", "nothing to do").status == 0
+        shown = cli("outbox", "show", row["order"]).out
+        assert ("nobody was told" in shown, "its fan was told" in shown) == (True, False)
+        replayed = cli("outbox", "replay", row["order"])
+        assert_refused(replayed, "compensated already", "nothing to do")
+        assert "outbox compensate" not in replayed.err
 
 
 async def test_what_needs_a_person_is_compensated(cli: Cli, shops: Shops) -> None:
