@@ -47,8 +47,15 @@ def shown(data: Mapping[str, Any]) -> None:
     )
     if due := data["payments"][payment.State.REFUND_DUE]["payments"]:
         show.text(f"[yellow]{due} payments are to go back: flashsale payment list {sale} --state refund_due[/yellow]")
-    last = data["last_accepted_ms"]
-    show.text(f"The last unit went at {show.moment(last)}." if last else "Nothing was sold yet.")
+    show.text(_last(data))
+
+
+def _last(data: Mapping[str, Any]) -> str:
+    """When the last order came; that was the last unit where all are sold."""
+    if not data["last_accepted_ms"]:
+        return "Nothing was sold yet."
+    gone = all(item["sold"] == item["loaded"] for item in data["items"])
+    return f"The last {'unit went' if gone else 'order was accepted'} at {show.moment(data['last_accepted_ms'])}."
 
 
 async def _gather(name: str) -> dict[str, Any]:

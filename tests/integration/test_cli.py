@@ -47,7 +47,7 @@ async def test_tables_for_people(cli: Cli, shops: Shops) -> None:
         assert word in shown.out
     assert cli("sale", "list").out.count(shop.sale) == 1
     results = cli("sale", "results", shop.sale)
-    assert (results.status, "The last unit went at" in results.out) == (0, True)
+    assert (results.status, "The last order was accepted at" in results.out) == (0, True)
 
 
 async def test_results(cli: Cli, shops: Shops) -> None:

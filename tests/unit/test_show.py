@@ -70,13 +70,27 @@ def test_the_audit_fits(terminal: io.StringIO) -> None:
     assert "silver 100,000 60,000 0 120 39,880 0 0 0" in " ".join(lines[3].split())
 
 
+def results_of(*items: dict[str, Any]) -> dict[str, Any]:
+    """Results of a sale of these items."""
+    return {"sale": "mi3", "currency": "CNY", "items": items, "channels": [], "last_accepted_ms": 1_764_000_000_000,
+            "payments": {"refund_due": {"payments": 0, "amount_minor": 0}}}  # fmt: skip
+
+
+def test_the_last_unit_is_the_last_one(terminal: io.StringIO) -> None:
+    """Given two items / When one has units left, then none / Then the last order is told, then the last unit."""
+    names = ("paid", "fans", "expired", "cancelled", "refunded", "refused", "amount_minor")
+    gone, left = ({"item": "a", "loaded": 2, "sold": sold, **dict.fromkeys(names, 0)} for sold in (2, 1))
+    results.shown(results_of(gone, left))
+    assert "The last order was accepted at 2025-11-24 16:00:00 UTC." in terminal.getvalue()
+    assert "The last unit went" not in terminal.getvalue()
+    results.shown(results_of(gone, gone))
+    assert "The last unit went at 2025-11-24 16:00:00 UTC." in terminal.getvalue()
+
+
 def test_the_results_fit(terminal: io.StringIO) -> None:
     """Given a large sale / When its results are shown in 80 columns / Then no line is longer, and no header is cut."""
     item = dict.fromkeys(("loaded", "sold", "paid", "fans", "expired", "cancelled", "refunded", "refused"), 100_000)
-    results.shown({
-        "sale": "mi3", "currency": "CNY", "items": [{"item": "silver", **item, "amount_minor": 10**10}],
-        "channels": [], "payments": {"refund_due": {"payments": 0, "amount_minor": 0}}, "last_accepted_ms": None,
-    })  # fmt: skip
+    results.shown(results_of({"item": "silver", **item, "amount_minor": 10**10}))
     told = terminal.getvalue()
     assert max(map(len, told.splitlines())) <= 80
     for header in ("cancelled", "refunded", "amount (minor)"):
