@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from loadtest import rehearsal, scenario
 from loadtest.faults.base import CLUSTER, SINGLE
 from loadtest.faults.runs import FAULT_COLUMNS, fault_cells, play, seeds_of, shown
 
+TOPOLOGIES: Final = f"<{SINGLE}|{CLUSTER}>"
+LEVELS: Final = f"<{'|'.join(Level)}>"
+
 
 def rehearse(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(scenario.names())}.", metavar="SCENARIO")],
@@ -27,8 +30,8 @@ def rehearse(
     seed: Annotated[
         str | None, typer.Option(help="Of everything random; else a new one, which is told. 1-10 or 3,7: a table.")
     ] = None,
-    topology: Annotated[str, typer.Option(help="single: one Valkey; cluster: six nodes.")] = SINGLE,
-    ack: Annotated[str, typer.Option(help=f"The level of a win: {', '.join(Level)}.")] = Level.ACCEPTED.value,
+    topology: Annotated[str, typer.Option(help="single: one Valkey; cluster: six nodes.", metavar=TOPOLOGIES)] = SINGLE,
+    ack: Annotated[str, typer.Option(help="The level of a win.", metavar=LEVELS)] = Level.ACCEPTED.value,
     buckets: Annotated[int | None, typer.Option(help="Into how many buckets the sale is cut; else 1, or 4.")] = None,
     fault: Annotated[
         list[str] | None, typer.Option(help="NAME or NAME@SECONDS after the opening; again for more.", metavar="NAME")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flashsale.cli import show
-from flashsale.cli.rehearse import check_ground
+from flashsale.cli.rehearse import LEVELS, TOPOLOGIES, check_ground
 from flashsale.durability import Level
 from flashsale.errors import BadInputError
 from loadtest import scenario
@@ -24,8 +24,8 @@ _MINUTES_MIN, _MINUTES_MAX = 1.0, 60.0
 
 def soak(
     minutes: Annotated[float, typer.Option(help="How long, 1 to 60.")] = 10.0,
-    topology: Annotated[str, typer.Option(help="single: one Valkey; cluster: six nodes.")] = SINGLE,
-    ack: Annotated[str, typer.Option(help=f"The level of a win: {', '.join(Level)}.")] = Level.ACCEPTED.value,
+    topology: Annotated[str, typer.Option(help="single: one Valkey; cluster: six nodes.", metavar=TOPOLOGIES)] = SINGLE,
+    ack: Annotated[str, typer.Option(help="The level of a win.", metavar=LEVELS)] = Level.ACCEPTED.value,
     seed: Annotated[int | None, typer.Option(help="Of everything random; else a new one, which is told.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON for scripts.")] = False,
 ) -> None:

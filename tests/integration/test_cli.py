@@ -106,3 +106,11 @@ def test_help_shows_an_example(cli: Cli) -> None:
         assert f" {verb} " in told
     for command in (("sale", "create"), ("sale", "add-stock"), ("audit",), ("serve",), ("up",), ("doctor",)):
         assert "Example: " in cli(*command, "--help").out
+
+
+@pytest.mark.parametrize("verb", ["rehearse", "soak"])
+def test_help_names_the_choices(cli: Cli, verb: str) -> None:
+    """Given an option that takes one of few words / When somebody asks for help / Then the words stand beside it."""
+    told = cli(verb, "--help").out
+    for choices in ("<single|cluster>", "<accepted|replicated|fsynced|confirmed>"):
+        assert choices in told
