@@ -96,7 +96,9 @@ def _not_whole(sale: Sale, looked: Sequence[condition.Finding]) -> Finding | Non
     if not broken:
         return None
     told = ", ".join(f"{number} of {len(looked)} {name}" for name, number in broken.items())
-    remedy = f"they sell nothing until they are recovered; see: flashsale recover {sale.sale} --dry-run"
+    remedy = (
+        f"see what is to be done: flashsale recover {sale.sale} --dry-run; one that is empty or fenced sells nothing"
+    )
     return Finding(f"buckets of {sale.sale}", told, "whole", Verdict.WARN, remedy)
 
 

@@ -97,7 +97,8 @@ def _as_data(seen: Seen) -> dict[str, Any]:
 def _shown(seen: Seen) -> None:
     sale = seen.sale
     show.text(f"[bold]{sale.sale}[/bold]  {escape(sale.title.en)} / {escape(sale.title.zh)}")
-    show.text(f"state {_state(seen)}, {_times(seen)}")
+    show.text(f"state {_state(seen)}")
+    show.text(_times(seen))
     show.text(f"entry {sale.entry}, {sale.per_fan_limit} per fan, {sale.pay_window_s} s to pay")
     show.text(f"units that come back: {_RETURNED[sale.returned]}")
     if sale.reservation:

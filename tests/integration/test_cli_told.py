@@ -32,7 +32,7 @@ async def test_a_sale_with_a_closed_bucket(cli: Cli, halls: Halls) -> None:
     (silver,) = [line.split() for line in shown.splitlines() if line.startswith("silver")]
     assert silver == ["silver", "199900", "CNY", "40", "?", "0"]
     await shop.recover()
-    assert "state open, " in cli("sale", "show", name).out
+    assert "state open\n" in cli("sale", "show", name).out
 
 
 async def test_the_audit_tells_of_closed_buckets_first(cli: Cli, halls: Halls) -> None:
@@ -92,12 +92,12 @@ async def test_times_that_ops_have_changed(cli: Cli, operations: Operations, sal
     """Given a sale that opens in an hour / When ops open and close it now / Then that is told, with the plan beside it;
     each line of the log has its time with its zone for scripts, and words for people."""
     await created(operations, plan_text(sale_name, opens="+1h", closes="+2h"))
-    assert "state loaded, opens 20" in cli("sale", "show", sale_name).out
+    assert "state loaded\nopens 20" in cli("sale", "show", sale_name).out
     assert "8 units, closes 20" in cli("sale", "open", sale_name, "--as", "ann").out
     assert cli("sale", "close", sale_name, "--as", "bob").out.strip().endswith("is closed; 8 units.")
     shown = cli("sale", "show", sale_name).out
     for words in (
-        "state closed, opened 20",
+        "state closed\nopened 20",
         " UTC by ann (planned 20",
         ", closed 20",
         " UTC by bob (planned 20",
