@@ -68,6 +68,7 @@ OUTBOX_BLOCK_MS: Final = 500
 LEASE_MS: Final = 5_000
 AUDIT_EVERY_S: Final = 30.0
 AUDIT_REST: Final = 20.0  # so many times its own length an audit is followed by none: at most a twentieth of one core
+AUDIT_AGE_S: Final = 300.0  # rests are shorter where a sale would wait longer than this for its next audit
 AUDIT_S_MAX: Final = 300.0
 AUDIT_AFTER_CLOSE_S: Final = 86_400
 EXPIRED_PER_TRANSACTION: Final = 1_000

@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncpg
 
-from flashsale import limits, outbox, set_aside
+from flashsale import limits, outbox, set_aside, stock
 from flashsale.durability import Level
 from flashsale.outbox import BuyerLine, Entry, Win
 from flashsale.queries import Connection, query
@@ -241,9 +241,16 @@ async def by_id(connection: Connection, order_ids: Sequence[uuid.UUID]) -> dict[
     return {uuid.UUID(one.order): one for one in found}
 
 
-async def accepted_of(redis: Client, sale: Sale, fan: str) -> list[Order]:
-    """The fan's live orders in their bucket: those that are on their way to Postgres, and those that are there."""
-    lines = await outbox.lines_of(redis, sale.bucket_of(fan), fan)
+async def accepted_of(redis: Client, sale: Sale, fan: str) -> list[Order] | None:
+    """The fan's live orders in their bucket: those that are on their way to Postgres, and those that are there.
+
+    None when that can't be said: the bucket has lost its memory, or is being rebuilt.
+    """
+    bucket = sale.bucket_of(fan)
+    lines = await outbox.lines_of(redis, bucket, fan)
+    (facts,) = await stock.facts(redis, [bucket])
+    if not facts.holds(sale):
+        return None
     return [_accepted(sale, fan, line) for line in lines if line.live]
 
 

@@ -76,10 +76,9 @@ def parse_entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
     orders = max(0, len(fields) - _HEAD)
     try:
         wins = _wins(fields)
-    except (StopIteration, ValueError) as fault:
+    except ValueError as fault:
         raw = tuple((name.hex(), value.hex()) for name, value in fields.items())
-        said = f"{type(fault).__name__}: {fault}"
-        return Entry(entry_id.decode(), (), orders, _readable(fields), fault=said, fields=raw)
+        return Entry(entry_id.decode(), (), orders, _readable(fields), fault=str(fault), fields=raw)
     return Entry(entry_id.decode(), wins, orders)
 
 
@@ -88,6 +87,8 @@ def _wins(fields: dict[bytes, bytes]) -> tuple[Win, ...]:
 
     What can't be an attempt of ours is found out here: one of them would fail a whole insert. Raises ValueError.
     """
+    if len(fields) < _HEAD:
+        raise ValueError("it has no time and no item")
     names, values = iter(fields), iter(fields.values())
     if (next(names), next(names)) != (b"at_ms", b"item"):
         raise ValueError("it does not begin with at_ms and item")

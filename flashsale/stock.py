@@ -52,6 +52,10 @@ class BucketFacts:
     fenced: bool
     memory_short: bool = False
 
+    def holds(self, sale: Sale) -> bool:
+        """Whether the bucket is this sale's, and can be asked: neither lost nor being rebuilt."""
+        return self.loaded and self.generation == sale.generation
+
 
 async def tell_sale(
     client: Commands, sale: Sale, *, create: bool, buckets: Sequence[Bucket] | None = None

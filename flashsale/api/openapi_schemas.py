@@ -89,7 +89,11 @@ def _sale_schemas() -> dict[str, Shape]:
         "item": _ITEM,
         "title": _ref("Title", "What fans call it"),
         "price_minor": _PRICE,
-        "stock": text("How much is left", "available", enum=["available", "low", "sold_out"]),
+        "stock": text(
+            "How much is left; `unknown` while the sale is unavailable",
+            "available",
+            enum=["available", "low", "sold_out", "unknown"],
+        ),
     }
     item_example = _example(item, title={"zh": "银色", "en": "Silver"})
     reservation = {
@@ -222,10 +226,16 @@ def _order_schemas() -> dict[str, Shape]:
             "examples": [_example(made)],
         },
     }
-    orders = {"orders": _list("Newest first", _ref("Order"))}
+    complete = {
+        "type": "boolean",
+        "description": "Whether these are all; false while the newest may be in a part of the store that is closed "
+        "until it is recovered: ask again",
+        "examples": [True],
+    }
+    orders = {"orders": _list("Newest first", _ref("Order")), "complete": complete}
     return {
         "Order": _plain("An order as its owner sees it.", one),
-        "Orders": _object("A fan's orders.", orders, {"orders": [_example(one)]}),
+        "Orders": _object("A fan's orders.", orders, {"orders": [_example(one)], "complete": True}),
         "Payment": _plain("A payment to settle with the provider.", made | {"pay_url": pay_url}),
         "PaymentEvent": _plain("What the payment provider says.", event),
     }

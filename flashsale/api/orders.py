@@ -44,7 +44,7 @@ class Orders:
         self._sandbox = sandbox
 
     async def listing(self, request: Request) -> Response:
-        """GET orders[?sale=]: the fan's orders, newest first, those on their way included."""
+        """GET orders[?sale=]: the fan's orders, newest first, those on their way included; and whether it is all."""
         fan = await self._fan(request)
         sale = request.query_params.get("sale")
         if sale is not None and not SLUG.fullmatch(sale):
@@ -52,10 +52,11 @@ class Orders:
         async with self._stores.postgres.acquire() as connection:
             landed = await order.of_fan(connection, fan, sale=sale)
         known = {one.order for one in landed}
-        on_way = [one for one in await self._accepted(fan, sale) if one.order not in known]
+        in_buckets, complete = await self._accepted(fan, sale)
+        on_way = [one for one in in_buckets if one.order not in known]
         accepted = await asyncio.gather(*map(self._proved, on_way))
         found = sorted([*accepted, *landed], key=lambda one: one.accepted_ms, reverse=True)
-        return replies.success(200, {"orders": [shown(one) for one in found]}).response()
+        return replies.success(200, {"orders": [shown(one) for one in found], "complete": complete}).response()
 
     async def one(self, request: Request) -> Response:
         """GET orders/{order}."""
@@ -125,7 +126,8 @@ class Orders:
         return own
 
     async def _own(self, request: Request) -> Order:
-        """The order in the path, if it is the asker's; another fan's order looks like none."""
+        """The order in the path, if it is the asker's; another fan's order looks like none. While a bucket that may
+        have it is closed, nobody knows."""
         fan = await self._fan(request)
         try:
             order_id = uuid.UUID(request.path_params["order"])
@@ -134,7 +136,10 @@ class Orders:
         async with self._stores.postgres.acquire() as connection:
             found = (await order.by_id(connection, [order_id])).get(order_id)
         if found is None:
-            found = next((one for one in await self._accepted(fan, None) if one.order == str(order_id)), None)
+            accepted, complete = await self._accepted(fan, None)
+            found = next((one for one in accepted if one.order == str(order_id)), None)
+            if found is None and not complete:
+                raise RefusedError(replies.ORDERS_CLOSED)
         if found is None or found.fan != fan:
             raise RefusedError(replies.UNKNOWN_ORDER)
         return found
@@ -147,13 +152,12 @@ class Orders:
         level = await self._proofs.level_of(picture.sale, own.fan, uuid.UUID(own.order).hex)
         return replace(own, reached=level)
 
-    async def _accepted(self, fan: str, sale: str | None) -> list[Order]:
-        """The fan's orders in the buckets of the sales that are not over."""
-        found: list[Order] = []
-        for picture in self._pictures.all:
-            if sale is None or picture.sale.sale == sale:
-                found += await order.accepted_of(self._stores.redis, picture.sale, fan)
-        return found
+    async def _accepted(self, fan: str, sale: str | None) -> tuple[list[Order], bool]:
+        """The fan's orders in the buckets of the sales, and whether all of these buckets could tell."""
+        redis, pictures = self._stores.redis, self._pictures.all
+        asked = [one.sale for one in pictures if sale is None or one.sale.sale == sale]
+        told = [await order.accepted_of(redis, one, fan) for one in asked]
+        return [one for orders in told for one in orders or ()], None not in told
 
 
 def shown(one: Order) -> dict[str, Any]:

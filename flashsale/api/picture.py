@@ -151,7 +151,7 @@ def _targets(pictures: Mapping[str, SalePicture], *, early: bool) -> dict[str, T
 
 def draw(sale: Sale, facts: Sequence[BucketFacts], before: Sequence[BucketFacts] | None = None) -> SalePicture:
     """The picture of a sale from what its buckets say. before: what they said at the look before."""
-    known = all(one.loaded and one.generation == sale.generation for one in facts)
+    known = all(one.holds(sale) for one in facts)
     bucket_now_ms = min(one.now_ms for one in facts)
     state = str(sale.state)
     if known:
@@ -250,7 +250,7 @@ def _data(
                 "item": item.item,
                 "title": {"zh": item.title.zh, "en": item.title.en},
                 "price_minor": item.price_minor,
-                "stock": _stock_word(free[item.item], item.loaded),
+                "stock": "unknown" if state == "unavailable" else _stock_word(free[item.item], item.loaded),
             }
             for item in sale.items
         ],

@@ -105,6 +105,9 @@ NOT_FOUND: Final = problem(404, "not-found", "There is nothing here")
 UNKNOWN_SALE: Final = problem(404, "unknown-sale", "There is no sale of that name")
 UNKNOWN_ITEM: Final = problem(404, "unknown-item", "This sale has no item of that name")
 UNKNOWN_ORDER: Final = problem(404, "unknown-order", "You have no order of that number")
+ORDERS_CLOSED: Final = problem(
+    503, "orders-closed", "A part of your orders can't be seen until it is recovered, ask again", retry_after_s=5
+)
 TOO_LARGE: Final = problem(413, "body-too-large", "The body is larger than this takes")
 NOT_JSON: Final = problem(415, "not-json", "Send a body as application/json, or none")
 BAD_KEY: Final = problem(400, "bad-idempotency-key", "An Idempotency-Key has 1 to 64 of letters, digits, - and _")

@@ -2,8 +2,8 @@
 
 An audit of a large sale takes seconds of computing and the memory of all its units. So it is the command that ops
 type, in a process of its own that yields to all others; landing goes on beside it. It costs a bounded share of one
-core: after each audit comes a rest of many times its length. The worker that lands a sale's first bucket audits it, so
-that several workers don't do it several times.
+core: after each audit comes a rest of many times its length, unless so many sales run that one would wait too long.
+The worker that lands a sale's first bucket audits it, so that several workers don't do it several times.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class Auditor:
         sale = min(due, key=lambda one: self._audited.get(one.sale, -math.inf))
         found = await self._audit(sale, over)
         took_s = time.monotonic() - now_s
-        self._resting_until = now_s + took_s * self._rest
+        self._resting_until = now_s + min(took_s * self._rest, limits.AUDIT_AGE_S / len(mine))
         self._audited[sale.sale] = time.monotonic()
         if not over.is_set():
             await self._tell(sale, found, took_s=took_s)

@@ -85,10 +85,7 @@ async def keep_level(operations: Operations, sale: Sale, facts: Sequence[BucketF
     behind = any(one.loaded and one.version < current.version for one in facts)
     if current.state is State.CLOSED and not behind:
         return current
-    effects = await operations.settle(current)
-    odd = [effect for effect in effects if effect in (Effect.NOT_LOADED, Effect.OTHER_GENERATION)]
-    if odd:
-        _log.error("sale.bucket_lost sale=%s effect=%s", sale.sale, odd[0].name)
+    await operations.settle(current)
     return current
 
 

@@ -24,15 +24,21 @@ from flashsale.stores import Stores
 _log = logging.getLogger(__name__)
 # What is counted in Postgres costs more the more orders there are; looking takes this share of the time at the most.
 _COST_SHARE: Final = 0.05
+_SAY_AGAIN_S: Final = 60.0
 _CLOSED: Final = (Condition.EMPTY, Condition.FENCED, Condition.STRANGE)
 
 
 @dataclass(slots=True)
 class _Look:
-    """The last look at a sale: what its buckets said before it, and when the next one may be."""
+    """The last look at a sale: what its buckets said before it, and when the next one may be.
+
+    lost: what was told of buckets that wait for a person, and until when that is not told again.
+    """
 
     said: Sequence[tuple[object, ...]] = ()
     next_s: float = 0.0
+    lost: str = ""
+    told_until_s: float = 0.0
 
 
 class Watch:
@@ -57,6 +63,7 @@ class Watch:
                 began = time.monotonic()
                 found = await recovery.look()
                 cost_s = time.monotonic() - began
+                _tell_lost(look, sale, found)
                 if await self._act(recovery, found):
                     look.said = said
                 wait_s = min(cost_s / _COST_SHARE, limits.WATCH_BUCKETS_EVERY_S_MAX)
@@ -72,9 +79,6 @@ class Watch:
         # What an empty bucket had would be taken for free units of the others; it may still be found.
         if damaged and not conditions[Condition.STRANGE] and not conditions[Condition.EMPTY]:
             await self._rebuild(recovery, damaged)
-        for one in found:
-            if one.condition in {Condition.EMPTY, Condition.STRANGE}:
-                _log.error("bucket.%s sale=%s bucket=%d", one.condition, sale.sale, one.bucket.number)
         return conditions[Condition.WHOLE] == len(found)
 
     async def _rebuild(self, recovery: Recovery, damaged: Sequence[Finding]) -> None:
@@ -90,6 +94,18 @@ class Watch:
             return
         self._metrics.recovered.inc(len(made))
         _log.warning("bucket.recovered sale=%s buckets=%d", recovery.sale.sale, len(made))
+
+
+def _tell_lost(look: _Look, sale: Sale, found: Sequence[Finding]) -> None:
+    """Name the buckets that wait for a person, and the command; again when they change, or after a while."""
+    lost = ", ".join(
+        f"{one.condition} {one.bucket.number}" for one in found if one.condition in {Condition.EMPTY, Condition.STRANGE}
+    )
+    now_s = time.monotonic()
+    if lost and (lost != look.lost or now_s >= look.told_until_s):
+        _log.error("bucket.lost sale=%s buckets=%s: see flashsale recover %s --dry-run", sale.sale, lost, sale.sale)
+        look.told_until_s = now_s + _SAY_AGAIN_S
+    look.lost = lost
 
 
 def _signature(said: BucketFacts) -> tuple[object, ...]:

@@ -157,6 +157,18 @@ async def test_it_rests_many_times_as_long_as_it_worked(shops: Shops, migrated: 
         assert audits.told("audit_at_seconds") == at
 
 
+async def test_it_rests_less_where_a_sale_would_wait_too_long(
+    shops: Shops, migrated: Addresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given an audit that was just done / When its rest would be longer than a sale may wait / Then the next is due."""
+    monkeypatch.setattr(limits, "AUDIT_AGE_S", 0.0)
+    audits = Audits(await shops(), migrated, rest=limits.AUDIT_REST)
+    await audits.once()
+    at = audits.told("audit_at_seconds")
+    await audits.once()
+    assert audits.told("audit_at_seconds") != at
+
+
 async def test_a_sale_that_has_long_been_over_is_left_alone(
     shops: Shops, migrated: Addresses, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from flashsale import audit, ledger, order, outbox
+from flashsale import audit, ledger, limits, order, outbox
 from flashsale.purchase import Purchases
 from flashsale.sale import Verb
 from tests.integration.conftest import Shops
@@ -198,11 +198,14 @@ async def test_a_bucket_that_lost_its_memory_stays_closed(shops: Shops, caplog: 
     keys = [key async for key in shop.operations.redis.scan_iter(match=f"*{shop.sale}*")]
     await shop.operations.redis.delete(*keys)
     await shop.work()
+    said = f"bucket.lost sale={shop.sale} buckets=empty 0: see flashsale recover {shop.sale} --dry-run"
 
     async def noticed() -> bool:
-        return f"sale.bucket_lost sale={shop.sale}" in caplog.text
+        return said in caplog.text
 
     await soon(noticed, what="the worker has noticed")
+    await asyncio.sleep(2 * limits.WATCH_BUCKETS_EVERY_S)
+    assert caplog.text.count(said) == 1, "it is not said at each look"
     assert_problem(await shop.press(right), 503, "unavailable")
     await shop.shows(lambda sale: sale["state"] == "unavailable", what="it shows as unavailable")
     assert not await shop.operations.redis.exists(shop.bucket.sale_key, shop.bucket.free_key("silver"))

@@ -60,7 +60,7 @@ export function makeOrders({ store, memory, clock, expired }) {
     const mine = answer.body.orders.filter((order) => order.sale === store.get().sale_name);
     mine.forEach(learn);
     if (mine.some((order) => order.order === memory.recall(place())?.order)) memory.forget(place());
-    return true;
+    return answer.body.complete; // Else the newest may be missing: ask again.
   }
 
   /** A fan came in: show their newest live order. A slow list holds the page up for a moment only. */
