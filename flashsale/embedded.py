@@ -13,7 +13,7 @@ from flashsale.embedded_folder import StateFolder
 from flashsale.embedded_postgres_home import PostgresHome
 from flashsale.embedded_server import Account, EmbeddedError, die_with_parent, is_held
 from flashsale.embedded_stores import POSTGRES, Addresses, EmbeddedStores, Launch, held
-from flashsale.embedded_valkey import VALKEY_SETTINGS, socket_places, valkey_answers, valkey_command
+from flashsale.embedded_valkey import VALKEY_SETTINGS, memory_limit, socket_places, valkey_answers, valkey_command
 
 __all__ = ["VALKEY_SETTINGS", "Addresses", "EmbeddedError", "EmbeddedPair", "die_with_parent", "erase", "running"]
 
@@ -41,7 +41,7 @@ class EmbeddedPair(EmbeddedStores):
         self._launches[VALKEY] = Launch(
             command=valkey_command(
                 data=self._folder.valkey,
-                settings=self._valkey_settings,
+                settings={"maxmemory": memory_limit(1), **self._valkey_settings},
                 places=socket_places(sockets / "valkey.sock"),
             ),
             account=None,

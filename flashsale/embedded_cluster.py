@@ -14,7 +14,7 @@ from flashsale.embedded_folder import own_folder, remove
 from flashsale.embedded_nodes import Node, Place, await_whole, form, move_nodes, newest_sights, places_for
 from flashsale.embedded_server import Account, EmbeddedError
 from flashsale.embedded_stores import POSTGRES, Addresses, EmbeddedStores, Launch
-from flashsale.embedded_valkey import LOOPBACK, valkey_answers, valkey_command
+from flashsale.embedded_valkey import LOOPBACK, memory_limit, valkey_answers, valkey_command
 
 PRIMARIES_MIN: Final = 3  # Fewer can't agree that one of them is gone.
 NODES_MAX: Final = 60
@@ -145,7 +145,7 @@ class EmbeddedCluster(EmbeddedStores):
         self._launches[place.name] = Launch(
             command=valkey_command(
                 data=self._folder.valkey / place.name,
-                settings={**CLUSTER_SETTINGS, **self._valkey_settings},
+                settings={"maxmemory": memory_limit(len(self._places)), **CLUSTER_SETTINGS, **self._valkey_settings},
                 places=listening,
             ),
             account=None,

@@ -3,6 +3,7 @@
 A server alone listens on a unix socket. A node of a cluster must be found by others, so it has two ports, on loopback.
 """
 
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,12 @@ VALKEY_SETTINGS: Final = {
     "maxmemory-policy": "noeviction",
     "set-max-intset-entries": "512",
 }
+
+
+def memory_limit(servers: int) -> str:
+    """A maxmemory in bytes for each of so many servers, half of this machine's memory for all of them."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return str(machine // 2 // servers)
 
 
 def socket_places(path: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import ClassVar, Final
 
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from flashsale.clock import now_s
@@ -99,9 +100,12 @@ class ValkeyFull(Fault):
     name = "F10"
     words = "Valkey at maxmemory, returns go on"
     full_s: ClassVar[float] = 3.0
+    _before: str = "0"
 
     async def inject(self, scene: Scene) -> None:
         """Lower the limit below what is used; let an order go; raise it again."""
+        limits = [await _limit_of(client) for client in scene.primaries()]
+        self._before = limits[0]
         await self._limit(scene, "1mb")
         await asyncio.sleep(self.full_s / 3)
         self.observed["cancelled"] = await _cancel_one(scene)
@@ -114,7 +118,7 @@ class ValkeyFull(Fault):
 
     async def heal(self, scene: Scene) -> None:
         """Raise the limit."""
-        await self._limit(scene, "0")
+        await self._limit(scene, self._before)
 
     async def _limit(self, scene: Scene, size: str) -> None:
         for client in scene.primaries():
@@ -139,6 +143,11 @@ def last_lines(text: str) -> str:
         return text
     _, newline, rest = text[-_SAID_MAX - 1 :].partition("\n")
     return rest if newline else text[-_SAID_MAX:]
+
+
+async def _limit_of(client: Redis) -> str:
+    async with client:
+        return str((await client.config_get("maxmemory"))["maxmemory"])
 
 
 async def _cancel_one(scene: Scene) -> int:

@@ -62,6 +62,9 @@ def test_settings_are_ours_unless_given(state: Path) -> None:
             "save": "",
         }
         assert found.items() >= (expected | {"port": "0", "enable-debug-command": "no"}).items()
+        limit = redis(addresses, "CONFIG", "GET", "maxmemory")
+        assert isinstance(limit, dict)
+        assert 0 < int(limit["maxmemory"]) <= psutil.virtual_memory().total // 2
         assert sql(addresses, "select current_setting('jit') || current_setting('max_connections')") == "off200"
 
 
