@@ -28,7 +28,7 @@ _SIGNED: Final = (("WebhookId", "WebhookTimestamp", "WebhookSignature"),)
 _NO_STORE: Final = {"Cache-Control": "`no-store`"}
 _SHARED: Final = {"Cache-Control": "`public, max-age=1`", "ETag": "Changes when the answer changes"}
 _STORE: Final = (problems.STORE_AWAY, problems.BROKEN)
-_OWN: Final = (problems.NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_ORDER, *_STORE)
+_OWN: Final = (problems.NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_ORDER, replies.ORDERS_CLOSED, *_STORE)
 
 
 @dataclass(frozen=True, slots=True)

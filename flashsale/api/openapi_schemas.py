@@ -75,12 +75,24 @@ _PRICE: Final = _whole("The price in the smallest unit of the currency", 199_900
 _SALE: Final = slug("The sale's name: lower-case letters, digits and hyphens", "mi3")
 _ITEM: Final = slug("The item's name: lower-case letters, digits and hyphens", "silver")
 _UNIT: Final = _whole("The number of the unit, from 1", 123, minimum=1, maximum=limits.UNITS_PER_ITEM_MAX)
+_STOCK: Final = text(
+    "How much is left; `unknown` while the sale is unavailable",
+    "available",
+    enum=["available", "low", "sold_out", "unknown"],
+)
 _LEVEL: Final = text("How durable the order is", Level.ACCEPTED, enum=[level.value for level in Level])
 
 
 def schemas() -> dict[str, Shape]:
     """Every named schema."""
-    return {**_sale_schemas(), **_buying_schemas(), **_order_schemas(), **_other_schemas(), **_problem_schemas()}
+    return {
+        **_sale_schemas(),
+        **_buying_schemas(),
+        **_order_schemas(),
+        **_payment_schemas(),
+        **_other_schemas(),
+        **_problem_schemas(),
+    }
 
 
 def _sale_schemas() -> dict[str, Shape]:
@@ -89,11 +101,7 @@ def _sale_schemas() -> dict[str, Shape]:
         "item": _ITEM,
         "title": _ref("Title", "What fans call it"),
         "price_minor": _PRICE,
-        "stock": text(
-            "How much is left; `unknown` while the sale is unavailable",
-            "available",
-            enum=["available", "low", "sold_out", "unknown"],
-        ),
+        "stock": _STOCK,
     }
     item_example = _example(item, title={"zh": "银色", "en": "Silver"})
     reservation = {
@@ -208,6 +216,17 @@ def _order_schemas() -> dict[str, Shape]:
                                        EXAMPLE_ORDER)), "examples": [None]},
         "checking": _CHECKING,
     }  # fmt: skip
+    complete = _yes(
+        "Whether these are all; false while a part of the store that may have newer ones is closed: ask again"
+    )
+    orders = {"orders": _list("Newest first", _ref("Order")), "complete": complete}
+    return {
+        "Order": _plain("An order as its owner sees it.", one),
+        "Orders": _object("A fan's orders.", orders, {"orders": [_example(one)], "complete": True}),
+    }
+
+
+def _payment_schemas() -> dict[str, Shape]:
     made = {
         "payment": uuid("The payment", EXAMPLE_PAYMENT),
         "order": uuid("The order it is for", EXAMPLE_ORDER),
@@ -226,34 +245,26 @@ def _order_schemas() -> dict[str, Shape]:
             "examples": [_example(made)],
         },
     }
-    complete = {
-        "type": "boolean",
-        "description": "Whether these are all; false while the newest may be in a part of the store that is closed "
-        "until it is recovered: ask again",
-        "examples": [True],
-    }
-    orders = {"orders": _list("Newest first", _ref("Order")), "complete": complete}
     return {
-        "Order": _plain("An order as its owner sees it.", one),
-        "Orders": _object("A fan's orders.", orders, {"orders": [_example(one)], "complete": True}),
         "Payment": _plain("A payment to settle with the provider.", made | {"pay_url": pay_url}),
         "PaymentEvent": _plain("What the payment provider says.", event),
     }
 
 
-def _other_schemas() -> dict[str, Shape]:
-    def yes(words: str) -> Shape:
-        return {"type": "boolean", "description": words, "examples": [True]}
+def _yes(words: str) -> Shape:
+    return {"type": "boolean", "description": words, "examples": [True]}
 
+
+def _other_schemas() -> dict[str, Shape]:
     return {
         "LoginRequest": _plain("Who to be.", {"fan": _FAN}),
         "Login": _plain("A token of the sandbox.", {"token": text("A JWT", "eyJhbGciOiJIUzI1NiIs…"), "fan": _FAN}),
         "Health": _plain("The process runs.", {"status": text("Always the same", "ok")}),
         "Readiness": _plain("Whether fans should be sent here, and why not.", {
-            "ready": yes("Valkey and the picture are there"),
-            "valkey": yes("Valkey answers"),
-            "picture": yes("The picture of the sales is young"),
-            "postgres": yes("Postgres answers; not needed to be ready"),
+            "ready": _yes("Valkey and the picture are there"),
+            "valkey": _yes("Valkey answers"),
+            "picture": _yes("The picture of the sales is young"),
+            "postgres": _yes("Postgres answers; not needed to be ready"),
         }),
     }  # fmt: skip
 

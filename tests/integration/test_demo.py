@@ -13,6 +13,10 @@ from tests.support.edge import free_port
 from tests.support.programs import Program, folders_of, processes_naming, running, sockets_of
 from tests.support.waiting import until
 
+# Interrupted in the middle of an import that executes text (a dataclass), `python -m` ends itself by the signal after
+# all has been cleared away, which a shell shows as 130 as well.
+ENDED = {0, 128 + signal.SIGINT, -signal.SIGINT}
+
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
@@ -71,6 +75,6 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path, state: Path, while_runs: 
         program.process.send_signal(ends)
         status = program.wait(60)
     told = program.said + program.err.read_text()
-    assert status in {0, 130}, told
+    assert status in ENDED, told
     assert "Traceback" not in told, told
     assert_nothing_is_left(state, port)

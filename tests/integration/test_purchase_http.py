@@ -186,4 +186,4 @@ async def test_an_order_on_its_way_is_listed(shops: Shops) -> None:
         refused = assert_problem(await shop.post("alice", f"orders/{won['order']}/{what}"), 409, "not-confirmed-yet")
         assert refused["retry_after_s"] == 1
     nobody = await shop.client.get(f"{BASE}/orders", headers=shop.bearer(f"nobody-{shop.sale}"))
-    assert nobody.json() == {"orders": []}
+    assert nobody.json() == {"orders": [], "complete": True}
