@@ -151,7 +151,7 @@ async def facts(client: Commands, buckets: Sequence[Bucket]) -> list[BucketFacts
 
 def closed_buckets(sale: Sale, facts: Sequence[BucketFacts]) -> int:
     """How many buckets of a sale that has been loaded sell nothing until they are recovered."""
-    return sum(not one.loaded or one.generation != sale.generation for one in facts) if sale.in_buckets else 0
+    return sum(not one.holds(sale) for one in facts) if sale.in_buckets else 0
 
 
 def _facts(now_ms: int, plan_fields: list[bytes], count_fields: list[bytes]) -> BucketFacts:
