@@ -71,7 +71,8 @@ def buckets_for(topology: str) -> int:
 
 
 def run(scenario: Scenario, options: Options, *, folder: Path, told: Told) -> dict[str, Any]:
-    """Rehearse once in a new folder, which is removed again. Returns the result of docs/REHEARSAL.md.
+    """Rehearse once in a new folder, which is removed again; of one that fails the logs are kept. Returns the result of
+    docs/REHEARSAL.md.
 
     Raises BadInputError for an unusable fault, SurroundingsError
     when the servers don't start, FlashsaleError when the crowd breaks down.
@@ -84,7 +85,8 @@ def run(scenario: Scenario, options: Options, *, folder: Path, told: Told) -> di
         ) as stage:
             told("starting", {})
             stage.start()
-            return asyncio.run(_rehearse(scenario, options, stage=stage, faults=faults, told=told))
+            result = asyncio.run(_rehearse(scenario, options, stage=stage, faults=faults, told=told))
+            return result | {"logs": stage.keep_logs() if result["verdict"] == "fail" else None}
     finally:
         erase(settings.state_dir)
 

@@ -84,7 +84,8 @@ def picks(options: Options) -> Sequence[tuple[str, ...]]:
 
 
 def run(scenario: Scenario, options: Options, *, folder: Path, told: Told) -> dict[str, Any]:
-    """Soak once in a new folder. Raises SurroundingsError when the servers don't start."""
+    """Soak once in a new folder. Of one that fails the logs are kept. Raises SurroundingsError when the servers don't
+    start."""
     settings = rehearsal.own_settings(folder / "state")
     possible = [FAULTS[name](0.0) for name in {name for pick in picks(options) for name in pick}]
     try:
@@ -93,7 +94,8 @@ def run(scenario: Scenario, options: Options, *, folder: Path, told: Told) -> di
         ) as stage:
             told("starting", {})
             stage.start()
-            return asyncio.run(_soak(scenario, options, stage=stage, told=told))
+            result = asyncio.run(_soak(scenario, options, stage=stage, told=told))
+            return result | {"logs": stage.keep_logs() if result["verdict"] == "fail" else None}
     finally:
         erase(settings.state_dir)
 

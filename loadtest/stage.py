@@ -6,6 +6,7 @@ import random
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -138,6 +139,13 @@ class Stage:
                 for column in (answers.sent, answers.answered):
                     column[:] = type(column)("d", (at - self._wishes.clock_ahead_s for at in column))
         return seen
+
+    def keep_logs(self) -> str:
+        """Copy what servers and processes have logged to a new folder outside of this stage. Returns its path."""
+        kept = Path(tempfile.mkdtemp(prefix="flashsale-logs-"))
+        for log in self.settings.state_dir.glob("**/*.log"):
+            shutil.copy(log, kept)
+        return str(kept)
 
     def _surround(self) -> None:
         """What processes get besides the settings: a proxy, clocks, a port for the worker's metrics."""

@@ -155,3 +155,5 @@ def shown_one(result: Mapping[str, Any]) -> None:
     show.text(
         f"[{colour}]{result['verdict']}[/{colour}]" + "".join(f"\n  {escape(reason)}" for reason in result["reasons"])
     )
+    if result["logs"]:
+        show.text(f"The logs of all servers and processes are in {result['logs']}")

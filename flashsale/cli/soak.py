@@ -69,4 +69,6 @@ def _show(result: Mapping[str, Any]) -> None:
     show.text(f"{result['audits']} audits, {result['wins']} wins, seed {result['seed']}: {result['verdict']}")
     for reason in result["reasons"]:
         show.text(f"  {escape(reason)}")
+    if result["logs"]:
+        show.text(f"The logs of all servers and processes are in {result['logs']}")
     show.text(f"Again: {result['again']}")

@@ -108,12 +108,13 @@ def test_a_rehearsal_tells_its_faults(terminal: io.StringIO) -> None:
         "attempts": {"answered": 1, "by_outcome": {}}, "published": numbers, "rates": numbers,
         "latency_ms": {"purchase": numbers}, "sold_out_bound_ms": numbers, "audit": {"balanced": True},
         "faults": [fault], "lost_tail": [ORDERS[0]], "verdict": "fail", "reasons": ["[/x] broke"],
+        "logs": "kept/logs",
     })  # fmt: skip
     told = terminal.getvalue()
     assert ["F4 Valkey killed -9", "3", "3 + 4", "0.8", "killed 1"] in [
         [cell.strip() for cell in line.split("  ") if cell.strip()] for line in told.splitlines()
     ]
-    for words in (f"nowhere: {ORDERS[0]}", "[/x] broke"):
+    for words in (f"nowhere: {ORDERS[0]}", "[/x] broke", "kept/logs"):
         assert words in told
 
 
