@@ -12,16 +12,15 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 def test_the_logs_of_one_that_fails_are_kept(tmp_path: Path) -> None:
     """Given a bound that nothing can keep / When it is rehearsed / Then it fails, and the logs are outside of its
-    folder; of one that passes none are kept."""
+    folder."""
     loaded = scenario.load("mi3-wechat-2013")
     hurried = loaded.model_copy(update={"bound": loaded.bound.model_copy(update={"open_to_last_confirmed_s": 0.01})})
-    with_all = rehearsal.Options(scale=0.001, seed=1, ack="accepted", topology="single")
-    failed = rehearsal.run(hurried, with_all, folder=tmp_path / "failed", told=lambda phase, now: None)
+    options = rehearsal.Options(scale=0.001, seed=1, ack="accepted", topology="single")
+    failed = rehearsal.run(hurried, options, folder=tmp_path / "failed", told=lambda phase, now: None)
     kept = Path(failed["logs"])
     try:
         assert {"api-1.log", "worker.log", "valkey.log", "postgres.log"} <= {path.name for path in kept.iterdir()}
         assert not kept.is_relative_to(tmp_path), "the folder of the rehearsal is removed"
     finally:
         shutil.rmtree(kept)
-    passed = rehearsal.run(loaded, with_all, folder=tmp_path / "passed", told=lambda phase, now: None)
-    assert (failed["verdict"], passed["verdict"], passed["logs"]) == ("fail", "pass", None)
+    assert failed["verdict"] == "fail"

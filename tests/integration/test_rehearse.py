@@ -32,6 +32,7 @@ FORM: Final[dict[str, set[str] | None]] = {
     "latency_ms": {"reservation", "purchase"},
     "rates": {"attempts_per_s", "wins_per_s", "confirmed_per_s"},
     "lost_tail": None, "faults": None, "audit": {"balanced", "items"}, "verdict": None, "reasons": None,
+    "logs": None,
 }  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def test_the_form_is_the_one_that_others_read(rehearsed: Rehearsed) -> None:
         assert names is None or set(result[name]) == names, name
     assert all(set(told) == LATENCY for told in result["latency_ms"].values())
     assert set(result["attempts"]["by_outcome"]) <= {*Outcome.__members__, "OTHER"}
-    assert result["faults"] == []
+    assert (result["faults"], result["logs"]) == ([], None)
 
 
 @pytest.mark.slow
