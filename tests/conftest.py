@@ -28,6 +28,12 @@ def pytest_configure() -> None:
     seeds.walk_seed()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no process is left alone with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_report_header() -> list[str]:
     """The seed of this run, to be given back to see the same walk again."""
     return [f"walk: {seeds.ENV}={seeds.walk_seed()}"]

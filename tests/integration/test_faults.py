@@ -13,7 +13,8 @@ SCALE: Final = "0.1"
 
 
 def rehearse(folder: Path, *faults: str) -> tuple[int, dict[str, Any]]:
-    """A tenth of the scenario for faults. Returns its status and its result, and demands that nothing is left."""
+    """A tenth of the scenario for faults. Returns its status and its result, and demands that nothing is left but the
+    logs that it names."""
     temporary = folder / "temporary"
     temporary.mkdir()
     words = [word for fault in faults for word in ("--fault", fault)]
@@ -22,9 +23,10 @@ def rehearse(folder: Path, *faults: str) -> tuple[int, dict[str, Any]]:
     ) as program:
         status = program.wait(110)
         assert program.said, program.err.read_text()
-    beside = [path for state in temporary.glob("*/state") for path in folders_of(state)]
-    assert (processes_naming(temporary, *beside), list(temporary.iterdir())) == ([], [])
     result: dict[str, Any] = json.loads(program.said)
+    kept = [Path(result["logs"])] if result["logs"] else []
+    beside = [path for state in temporary.glob("*/state") for path in folders_of(state)]
+    assert (processes_naming(temporary, *beside), list(temporary.iterdir())) == ([], kept)
     return status, result
 
 
@@ -45,7 +47,10 @@ def test_an_api_a_valkey_and_a_network_that_are_hurt(tmp_path: Path) -> None:
 
 
 def test_a_fault_that_hurts_nothing_fails_the_run(tmp_path: Path) -> None:
-    """Given a fault set for long after all is sold / Then the run fails, and says that nothing was injected."""
+    """Given a fault set for long after all is sold / Then the run fails, says that nothing was injected, and keeps what
+    its servers and processes logged."""
     status, result = rehearse(tmp_path, "F1@300")
     assert status == 1
     assert result["reasons"] == ["F1 injected nothing: it was to begin 300 s after the opening, and all was over"]
+    logs = {path.name for path in Path(result["logs"]).iterdir()}
+    assert {"api-1.log", "worker.log", "valkey.log", "postgres.log"} <= logs
