@@ -132,6 +132,8 @@ def play(
             said(f"        {reason}")
         if line.verdict == "fail":
             said(f"        again: {again(name, options)}")
+        if logs := line.result.get("logs"):
+            said(f"        logs: {logs}")
     return lines
 
 
