@@ -130,3 +130,23 @@ async def test_returned_units_go_first_and_count_against_hoarding(
     assert await verbs.press("a", attempts.line("alice", key="k0")) == [Effect.WON_BEFORE]
     assert (await verbs.purchase("a", [attempts.line("bob")]))[1] == [(Outcome.WON, 1)]
     check(await holdings(verbs.redis, verbs.bucket), loaded={"a": 5}, limit=1)
+
+
+async def test_a_win_that_is_told_again_writes_that_it_was(
+    verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str
+) -> None:
+    """Given a win / When it is told again, alone, twice in one batch, and beside a new win / Then a batch without
+    another write counts it, so that there is one whose replicas can be waited for; a refusal writes nothing."""
+    await told(sale(sale_name))
+    await stocked(verbs, a=3)
+    first, again = attempts.line("alice", key="k"), [attempts.line("alice", key="k") for _ in range(4)]
+
+    async def counted(*lines: str) -> int:
+        await verbs.purchase("a", lines)
+        return (await holdings(verbs.redis, verbs.bucket)).counts.get("told", 0)
+
+    assert await counted(first) == 0
+    assert await counted(again[0]) == 1
+    assert await counted(again[1], again[2]) == 3
+    assert await counted(again[3], attempts.line("bob")) == 3, "the new win is a write to wait for"
+    assert await counted(attempts.line("alice", key="another")) == 3
