@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from flashsale.outcomes import Outcome
 from loadtest.faults.base import SINGLE, After, Fault, Wishes
-from loadtest.faults.scene import Scene
+from loadtest.faults.scene import Scene, state_of
 
 _CAP_ROOM = 15  # orders that still find room when the cap is lowered, in each bucket
 _FILL = 1 << 20
@@ -123,11 +123,7 @@ def _fill(scene: Scene) -> int:
 
 def _alive(pid: int) -> bool:
     """Whether a child of ours runs; one that has ended and was not waited for does not."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+    return state_of(pid) not in {"", "Z", "X"}
 
 
 def _end(pid: int) -> None:

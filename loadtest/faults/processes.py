@@ -10,7 +10,7 @@ from flashsale import outbox
 from flashsale.clock import now_s
 from flashsale.queries import query
 from loadtest.faults.base import SINGLE, After, Fault
-from loadtest.faults.scene import Scene, held
+from loadtest.faults.scene import STOPPED, Scene, held, state_of
 
 _ON_THEIR_WAY_S: Final = 0.3
 _ENTRIES_LOOKED_AT: Final = 1000
@@ -150,7 +150,7 @@ class Stall(Fault):
         wins_before = scene.told().get("won", 0)
         with held(pids):
             await asyncio.sleep(0.05)
-            self.observed["stopped"] = sum(1 for pid in pids if _stands_still(pid))
+            self.observed["stopped"] = sum(1 for pid in pids if state_of(pid) == STOPPED)
             seconds = scene.moment(*self.for_s)
             self.observed["held_s"] = seconds
             await asyncio.sleep(seconds)
@@ -163,11 +163,6 @@ class Stall(Fault):
     def seen_to_work(self) -> int:
         """How many processes were seen to stand still."""
         return int(self.observed["stopped"])
-
-
-def _stands_still(pid: int) -> bool:
-    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123 -- a line of the kernel
-        return file.read().rpartition(")")[2].split()[0] == "T"
 
 
 class ApiStalled(Stall):

@@ -25,6 +25,7 @@ from flashsale.stock import BucketFacts
 from flashsale.stores import Stores
 from loadtest.faults.proxy import Proxy
 
+STOPPED: Final = "T"
 _LOOK_S: Final = 0.02
 _CROWD_S_MAX: Final = 3600.0  # it waits for the opening, which may be far
 _TOLD_LATE_S: Final = 1.0  # the crowd tells how far it is twice a second
@@ -181,6 +182,15 @@ class Scene:
 def _unsold(facts: BucketFacts) -> int:
     """Units of a bucket that are free, or leaving for another bucket."""
     return sum(facts.free.values()) + sum(facts.moving.values())
+
+
+def state_of(pid: int) -> str:
+    """What a process does, by proc(5): R, S, D, Z, T …; empty when it is gone."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+    return told.rpartition(")")[2].split()[0]
 
 
 @contextmanager

@@ -61,6 +61,7 @@ class Slot:
         """Run tests on the code as it is: what each of them uses, and the first that fails."""
         items = [self._items[test] for test in job["watch"]]
         self._prepared(new_database=False, statements=[])
+        asyncio.run(self._ground.empty_postgres())
         watch = self._ground.watch()
         forget()
         watched: list[dict[str, Any]] = []

@@ -1,5 +1,7 @@
 """Faults without servers: how they are asked for, when they fail a run, and what a soak draws."""
 
+import subprocess
+import sys
 from array import array
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,12 +16,13 @@ from loadtest.faults import __main__ as suite
 from loadtest.faults import catalogue, runs
 from loadtest.faults.base import CLUSTER, SINGLE, After, Fault
 from loadtest.faults.catalogue import FAULTS
-from loadtest.faults.scene import Scene
+from loadtest.faults.scene import STOPPED, Scene, held, state_of
 from loadtest.faults.valkey import last_lines
 from loadtest.faults.webhooks import Webhooks
 from loadtest.records import Seen
 from loadtest.rehearsal import Options
 from loadtest.verdict import Allowed, Landed
+from tests.support.waiting import until
 
 OPENS_S = 1000.0
 
@@ -255,3 +258,13 @@ def test_the_suite_runs_each_fault_wherever_it_can_be() -> None:
     assert [run.seed for run in suite.runs(["F7"], seeds=[3, 4])] == [3, 4]
     with pytest.raises(BadInputError, match="F77"):
         suite.runs(["F77"])
+
+
+def test_a_process_that_another_fault_has_killed_is_gone() -> None:
+    """Given a process that is held / Then it is seen to stand still; killed meanwhile, it is gone, and no error."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with held([process.pid]):
+        until(lambda: state_of(process.pid) == STOPPED, what="it stands still")
+        process.kill()
+        process.wait()
+        assert state_of(process.pid) == ""
