@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncpg
 
-from flashsale import limits, outbox, set_aside, stock
+from flashsale import limits, outbox, set_aside
 from flashsale.durability import Level
 from flashsale.outbox import BuyerLine, Entry, Win
 from flashsale.queries import Connection, query
@@ -246,12 +246,8 @@ async def accepted_of(redis: Client, sale: Sale, fan: str) -> list[Order] | None
 
     None when that can't be said: the bucket has lost its memory, or is being rebuilt.
     """
-    bucket = sale.bucket_of(fan)
-    lines = await outbox.lines_of(redis, bucket, fan)
-    (facts,) = await stock.facts(redis, [bucket])
-    if not facts.holds(sale):
-        return None
-    return [_accepted(sale, fan, line) for line in lines if line.live]
+    lines = await outbox.lines_of(redis, sale.bucket_of(fan), fan, generation=sale.generation)
+    return None if lines is None else [_accepted(sale, fan, line) for line in lines if line.live]
 
 
 def _accepted(sale: Sale, fan: str, line: BuyerLine) -> Order:

@@ -118,7 +118,7 @@ def _readable(fields: dict[bytes, bytes]) -> str:
 def parse_lines(lines: bytes) -> list[BuyerLine]:
     """Read the lines that a bucket keeps of one fan, oldest first."""
     found = []
-    for line in lines.decode().split("\n"):
+    for line in lines.decode().splitlines():
         order, key, flag, unit, item, at = line.split(" ")
         found.append(BuyerLine(order, key, flag == "1", int(unit), item, int(at)))
     return found
@@ -148,7 +148,11 @@ async def trim(redis: Client, bucket: Bucket, entries: Sequence[Entry]) -> int:
     return int(await scripts.load("trim").at([bucket.counts_key, bucket.outbox_key])(redis, *args))
 
 
-async def lines_of(redis: Client, bucket: Bucket, fan: str) -> list[BuyerLine]:
-    """What the bucket remembers of a fan's orders, oldest first."""
-    lines = cast("bytes | None", await redis.hget(bucket.buyers_key, fan))
-    return parse_lines(lines) if lines else []
+async def lines_of(redis: Client, bucket: Bucket, fan: str, *, generation: str) -> list[BuyerLine] | None:
+    """What the bucket remembers of a fan's orders, oldest first.
+
+    None when it can't say: it is not this generation's bucket, has lost its memory, or is being rebuilt.
+    """
+    script = scripts.load("lines").at([bucket.sale_key, bucket.counts_key, bucket.buyers_key])
+    known, lines = cast("tuple[int, bytes]", await script(redis, generation, fan))
+    return parse_lines(lines) if known else None

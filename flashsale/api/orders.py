@@ -156,7 +156,7 @@ class Orders:
         """The fan's orders in the buckets of the sales, and whether all of these buckets could tell."""
         redis, pictures = self._stores.redis, self._pictures.all
         asked = [one.sale for one in pictures if sale is None or one.sale.sale == sale]
-        told = [await order.accepted_of(redis, one, fan) for one in asked]
+        told = await asyncio.gather(*(order.accepted_of(redis, one, fan) for one in asked))
         return [one for orders in told for one in orders or ()], None not in told
 
 

@@ -15,6 +15,7 @@ from flashsale.sale import Verb
 from tests.integration.conftest import Shops
 from tests.integration.shop import Data, Shop, assert_problem
 from tests.integration.test_killed_workers import cut_ever_later
+from tests.support.verbs import Verbs
 from tests.support.waiting import soon
 
 pytestmark = pytest.mark.servers
@@ -133,7 +134,7 @@ async def test_none_is_left(shops: Shops) -> None:
         assert_problem(await shop.post("bob", f"orders/{win['order']}/{verb}"), 409, "order-over")
         assert await shop.snapshot() == before
     assert await shop.rows("select 1 from returns where sale = $1") == []
-    (line,) = await outbox.lines_of(shop.operations.redis, shop.bucket, "bob")
+    ((line,),) = await Verbs(shop.operations.redis, shop.bucket).witness("bob")
     assert not line.live
     await audit_is(shop, free=0, live=1)
 
@@ -226,7 +227,7 @@ async def test_the_bucket_forgets_it_again(shops: Shops) -> None:
     assert (await shop.order("bob", wins[0]["order"]))["state"] == "confirmed"
     states = {(await shop.order("carol", one["order"]))["state"] for one in (wins[1], again)}
     assert states == {"confirmed", "refused"}
-    (line,) = await outbox.lines_of(shop.operations.redis, shop.bucket, "bob")
+    ((line,),) = await Verbs(shop.operations.redis, shop.bucket).witness("bob")
     assert (line.order, line.key) == (uuid.UUID(wins[0]["order"]).hex, (await shop.rows(ASIDE))[0]["win"]["key"])
     found = await shop.audited()
     assert (found.items[0].doubled, found.items[0].live) == ((), 4)

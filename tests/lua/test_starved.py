@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from redis.crc import key_slot
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from flashsale import stock
+from flashsale import outbox, stock
 from flashsale.keys import Bucket
 from flashsale.outcomes import Effect, Outcome
 from flashsale.purchase import Purchases
@@ -16,7 +16,7 @@ from flashsale.sale import State
 from flashsale.scripts import build
 from tests.support.holdings import check, holdings
 from tests.support.lua_text import names
-from tests.support.samples import Attempts, bucket, order_of, sale
+from tests.support.samples import GENERATION, Attempts, bucket, order_of, sale
 from tests.support.servers import private_valkey
 from tests.support.verbs import Verbs
 
@@ -116,6 +116,7 @@ async def test_undeclared_keys_are_refused_on_a_cluster(tmp_path: Path) -> None:
             assert await verbs.lease("w1")
             assert await verbs.mark_memory(short=False) is Effect.APPLIED_BEFORE
             assert await verbs.witness("nobody") == [[]]
+            assert await outbox.lines_of(client, verbs.bucket, "nobody", generation=GENERATION) == []
             assert (await stock.facts(client, [verbs.bucket]))[0].loaded
             number, _, _, ranges = await verbs.take_units("a", 1, 2)
             assert await verbs.put_units(0, number, "a", ranges) is Effect.APPLIED
@@ -141,7 +142,7 @@ async def test_undeclared_keys_are_refused_on_a_cluster(tmp_path: Path) -> None:
 def test_every_script_was_run_on_the_cluster() -> None:
     """Given a new script / Then it has a line in the test above."""
     assert set(names()) == {
-        "add_stock", "empty_bucket", "end_line", "end_transfer", "facts", "fence", "give_back", "lease", "mark_memory",
-        "purchase", "put_units", "rebuild_buyers", "rebuild_free", "rebuild_loads", "replace_unit", "reserve",
-        "set_sale", "skip_transfers", "take_units", "trim", "unfence", "witness",
+        "add_stock", "empty_bucket", "end_line", "end_transfer", "facts", "fence", "give_back", "lease", "lines",
+        "mark_memory", "purchase", "put_units", "rebuild_buyers", "rebuild_free", "rebuild_loads", "replace_unit",
+        "reserve", "set_sale", "skip_transfers", "take_units", "trim", "unfence", "witness",
     }  # fmt: skip

@@ -130,7 +130,7 @@ async def test_each_line_of_a_fan_is_its_own(verbs: Verbs, attempts: Attempts, t
     """Given a fan with three orders / When the second goes back / Then only that line ends."""
     orders = await won(verbs, attempts, told, sale_name, "alice", "alice", "alice", limit=3)
     assert await verbs.give_back("a", (orders[1], "alice")) == [Effect.APPLIED]
-    lines = await outbox.lines_of(verbs.redis, verbs.bucket, "alice")
+    (lines,) = await verbs.witness("alice")
     assert [(line.order, line.live) for line in lines] == [(orders[0], True), (orders[1], False), (orders[2], True)]
     check(await holdings(verbs.redis, verbs.bucket), loaded={"a": 10}, limit=3)
 

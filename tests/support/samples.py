@@ -9,6 +9,7 @@ from flashsale.keys import Bucket
 from flashsale.purchase import attempt_line, key_digest
 from flashsale.sale import Entry, Item, Reservation, Sale, State, Title
 
+GENERATION: Final = "00000000-0000-0000-0000-000000000001"
 FAR_MS: Final = 4_000_000_000_000  # in the year 2096
 PLAN: Final = """
 sale = "mi3"
@@ -46,7 +47,7 @@ def sale(
     closes_ms: int = FAR_MS,
     limit: int = 1,
     reservation: Reservation | None = None,
-    generation: str = "00000000-0000-0000-0000-000000000001",
+    generation: str = GENERATION,
 ) -> Sale:
     """A sale of two items with one bucket; open for ever if nothing else is said."""
     items = tuple(Item(item, Title("项", item), 100, 0) for item in ("a", "b"))
