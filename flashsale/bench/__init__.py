@@ -9,10 +9,10 @@ from typing import Any, Final, Protocol
 
 from flashsale.bench import conditions, engine, http, levels, memory, writer
 from flashsale.bench.ground import Ground, own_ground
-from flashsale.bench.report import Metric, Report, print_table
+from flashsale.bench.report import Metric, Report, print_report
 from flashsale.errors import BadInputError
 
-__all__ = ["ROUNDS", "SUITES", "Report", "print_table", "run"]
+__all__ = ["ROUNDS", "SUITES", "Report", "print_report", "run"]
 
 ROUNDS: Final = 5
 

@@ -11,9 +11,9 @@ from statistics import median
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 
 from flashsale.bench.rounds import Run, cpu_ratios, median_cpu_us, median_rate, ratios
+from flashsale.table import print_table
 
 # The suites and metrics that have a target, with its words. "≤" where less is better.
 TARGETS: Final[Mapping[str, str]] = {
@@ -27,6 +27,7 @@ TARGETS: Final[Mapping[str, str]] = {
     "writer.landed": "≥ 0.8",
     "memory.reservation": "≤ 10 bytes",
 }
+COLUMNS: Final = ("metric", "value", "unit", "reference", "its value", "ratio", "target", "rounds")
 BUSY_MIN: Final = 0.8
 _DIGITS: Final = 3
 
@@ -100,37 +101,26 @@ def compared(
     return [rate, Metric(suite, f"{name}_cpu", *cpus, len(ours), conditions)]
 
 
-def print_table(report: Report, console: Console) -> None:
+def print_report(report: Report, console: Console) -> None:
     """The report for people: one line a metric, then the conditions."""
-    table = Table(title="flashsale bench")
-    for heading in ("metric", "value", "unit", "reference", "its value", "ratio", "target", "rounds"):
-        table.add_column(
-            heading,
-            justify="left" if heading in {"metric", "unit", "reference"} else "right",
-            overflow="fold",
-        )
-    for metric in report.metrics:
-        table.add_row(
-            metric.full_name,
-            shown(metric.value),
-            metric.unit,
-            metric.reference_name,
-            shown(metric.reference_value),
-            f"{metric.ratio:.2f} ×",
-            TARGETS.get(metric.full_name, ""),
-            str(metric.rounds),
-        )
-    console.print(table)
+    rows = [
+        (one.full_name, shown(one.value), one.unit, one.reference_name, shown(one.reference_value),
+         f"{one.ratio:.2f} ×", TARGETS.get(one.full_name, ""), one.rounds)
+        for one in report.metrics
+    ]  # fmt: skip
+    right = ("value", "its value", "ratio", "target")
+    print_table(console, COLUMNS, rows, title="flashsale bench", right=right)
     for name, value in report.conditions.items():
         words = ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, Mapping) else str(value)
-        console.print(f"{name}: {words}", highlight=False)
+        console.print(f"{name}: {words}", highlight=False, soft_wrap=True)
     for suite, conditions in _by_suite(report).items():
-        console.print(f"{suite}: {conditions}", highlight=False)
+        console.print(f"{suite}: {conditions}", highlight=False, soft_wrap=True)
     if held_back := [metric.full_name for metric in report.metrics if _held_back(metric)]:
         console.print(
             f"Held back by the generator or by others on this machine: {', '.join(held_back)}. "
             "Their CPU figures say more than their rates.",
             highlight=False,
+            soft_wrap=True,
         )
 
 

@@ -1,17 +1,16 @@
 """flashsale audit: where every unit of a sale is."""
 
-from typing import Annotated
-
 import typer
 
 from flashsale import audit as auditing
 from flashsale.cli import show
+from flashsale.cli.options import Json, Name
 from flashsale.cli.run import opened, run
 
 
 def audit(
-    sale: Annotated[str, typer.Argument(help="The sale's name.", metavar="SALE")],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    sale: Name,
+    json: Json = False,
 ) -> None:
     """Check that every unit is in exactly one place; exit 1 when not. May run while the sale sells.
 

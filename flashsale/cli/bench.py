@@ -7,13 +7,14 @@ from rich.console import Console
 
 from flashsale import bench as benches
 from flashsale.cli import show
+from flashsale.cli.options import Json
 from flashsale.cli.run import run
 
 
 def bench(
     suites: Annotated[list[str], typer.Argument(help=f"Any of: {', '.join(benches.SUITES)}.", metavar="SUITE...")],
     rounds: Annotated[int, typer.Option(help="Interleaved rounds; the median is told.")] = benches.ROUNDS,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    json: Json = False,
 ) -> None:
     """Measure the engine beside its references, on servers of its own.
 
@@ -27,4 +28,4 @@ def bench(
     if json:
         show.json(report.as_data())
     else:
-        benches.print_table(report, Console())
+        benches.print_report(report, Console())

@@ -1,19 +1,20 @@
 """flashsale doctor: whether the servers are fit to sell on, and what to set where they are not."""
 
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 from rich.markup import escape
 
 from flashsale import config, doctor_facts, stores
 from flashsale.cli import show
+from flashsale.cli.options import Json
 from flashsale.cli.run import run
 from flashsale.doctor import Finding, Verdict, refused, warned
 
 _COLOURS: Final = {Verdict.OK: "green", Verdict.UNKNOWN: "cyan", Verdict.WARN: "yellow", Verdict.REFUSE: "red"}
 
 
-def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False) -> None:
+def doctor(json: Json = False) -> None:
     """Check every setting of Valkey and Postgres that the promises need, and the buckets of each sale that is not over.
 
     Changes nothing; may run at any time.

@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from flashsale import ledger, mending, set_aside
 from flashsale.cli import show
+from flashsale.cli.options import Actor, Json, Name, Order
 from flashsale.cli.run import opened, person, run
 from flashsale.errors import BadInputError, StateError
 from flashsale.mending import Replayed
@@ -14,9 +15,6 @@ from flashsale.set_aside import Listed, State
 
 app = typer.Typer(help="Look at orders that could not land, and settle what needs a person.", no_args_is_help=True)
 
-Order = Annotated[str, typer.Argument(help="The order's number.", metavar="ORDER")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Actor = Annotated[str | None, typer.Option("--as", help="Who does this, for the log; else the login name.")]
 
 _WORDS = {
     State.WAITING: "it waits for another unit; the worker looks for one",
@@ -31,7 +29,7 @@ _NOBODY_TOLD = "it never was an order that a fan sees, so nobody was told; the n
 
 @app.command("list")
 def list_(
-    sale: Annotated[str, typer.Argument(help="The sale's name.", metavar="SALE")],
+    sale: Name,
     state: Annotated[str | None, typer.Option(help=f"Only those that are {', '.join(State)}.")] = None,
     json: Json = False,
 ) -> None:

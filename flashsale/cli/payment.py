@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from flashsale import refund as refunds
 from flashsale.cli import show
+from flashsale.cli.options import Actor, Json, Name, Order
 from flashsale.cli.run import opened, person, run
 from flashsale.errors import BadInputError
 from flashsale.payment import Payment, State
@@ -14,12 +15,10 @@ from flashsale.refund import Listed
 
 app = typer.Typer(help="Look at payments and give money back.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-
 
 @app.command("list")
 def list_(
-    sale: Annotated[str, typer.Argument(help="The sale's name.", metavar="SALE")],
+    sale: Name,
     state: Annotated[str | None, typer.Option(help=f"Only those that are {', '.join(State)}.")] = None,
     json: Json = False,
 ) -> None:
@@ -50,8 +49,8 @@ def list_(
 
 @app.command()
 def refund(
-    order: Annotated[str, typer.Argument(help="The paid order's number.", metavar="ORDER")],
-    actor: Annotated[str | None, typer.Option("--as", help="Who decides, for the log; else the login name.")] = None,
+    order: Order,
+    actor: Actor = None,
     note: Annotated[str, typer.Option(help="Why, for the log and the list.")] = "",
     json: Json = False,
 ) -> None:

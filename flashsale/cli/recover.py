@@ -6,6 +6,7 @@ import typer
 
 from flashsale import config, ledger, stores
 from flashsale.cli import show
+from flashsale.cli.options import Actor, Json, Name
 from flashsale.cli.run import opened, person, run
 from flashsale.condition import Condition, Finding
 from flashsale.recovery import Rebuilt, Recovery
@@ -19,11 +20,11 @@ _WORDS = {
 
 
 def recover(
-    sale: Annotated[str, typer.Argument(help="The sale's name.", metavar="SALE")],
+    sale: Name,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look, and say what would be done.")] = False,
     every: Annotated[bool, typer.Option("--all", help="Rebuild the buckets that look whole as well.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
-    actor: Annotated[str | None, typer.Option("--as", help="Who is named in the log; default: you.")] = None,
+    json: Json = False,
+    actor: Actor = None,
 ) -> None:
     """Rebuild a sale's buckets from Postgres and from what is left in their outboxes.
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from flashsale.cli import show
+from flashsale.cli.options import Json
 from flashsale.durability import Level
 from flashsale.errors import BadInputError
 from loadtest import rehearsal, scenario
@@ -37,7 +38,7 @@ def rehearse(
         list[str] | None, typer.Option(help="NAME or NAME@SECONDS after the opening; again for more.", metavar="NAME")
     ] = None,
     apis: Annotated[int, typer.Option(help="How many api processes.", min=1, max=16)] = 1,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON for scripts.")] = False,
+    json: Json = False,
 ) -> None:
     """Start own servers, replay a release day over HTTP, audit, and give a verdict.
 

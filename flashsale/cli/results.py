@@ -1,20 +1,19 @@
 """flashsale sale results: what was loaded and sold, to how many, through which channel, when the last unit went."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from flashsale import ledger, payment, stock
 from flashsale.cli import show
+from flashsale.cli.options import Json, Name
 from flashsale.cli.run import opened, run
 from flashsale.queries import query
 from flashsale.sale import Sale
 
 
 def results(
-    sale: Annotated[str, typer.Argument(help="The sale's name.", metavar="SALE")],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    sale: Name,
+    json: Json = False,
 ) -> None:
     """What was sold, to how many fans, for how much, through which channel."""
     data = run(_gather(sale))

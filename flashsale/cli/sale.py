@@ -1,5 +1,6 @@
 """flashsale sale …: what ops do to a sale."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -9,16 +10,13 @@ from flashsale import clock, ledger, plan, stock
 from flashsale.cli import results as results_verb
 from flashsale.cli import sale_show as show_verb
 from flashsale.cli import show
+from flashsale.cli.options import Actor, Json, Name
 from flashsale.cli.run import opened, operations, run
 from flashsale.errors import BadInputError
 from flashsale.operations import Operations
 from flashsale.sale import Sale, State, Verb
 
 app = typer.Typer(help="Plan, load, open, pause, close and look at sales.", no_args_is_help=True)
-
-Name = Annotated[str, typer.Argument(help="The sale's name.", metavar="SALE")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Actor = Annotated[str | None, typer.Option("--as", help="Who does this, for the log; else the login name.")]
 
 
 @app.command()
@@ -57,22 +55,25 @@ def _text_of(file: Path) -> str:
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """All sales by opening time."""
+    """All sales by opening time. Unavailable: a bucket is closed until it is recovered."""
 
-    async def work() -> list[Sale]:
+    async def work() -> list[tuple[Sale, bool]]:
         async with opened() as both, both.postgres.acquire() as connection:
-            return await ledger.every(connection, drafts=True)
+            sales = await ledger.every(connection, drafts=True)
+            facts = await asyncio.gather(*(stock.facts(both.redis, sale.all_buckets) for sale in sales))
+            return [(sale, show_verb.unavailable(sale, said)) for sale, said in zip(sales, facts, strict=True)]
 
     sales, now_ms = run(work()), clock.now_ms()
     if json:
-        show.json([show.sale_data(sale, now_ms=now_ms) for sale in sales])
+        show.json([show.sale_data(sale, now_ms=now_ms) | {"unavailable": unavailable} for sale, unavailable in sales])
     elif not sales:
         show.text("No sales yet. Plan one: flashsale sale create FILE.toml")
     else:
         rows = [
-            (s.sale, s.state_at(now_ms), show.moment(s.opens_ms), len(s.items), sum(i.loaded for i in s.items))
-            for s in sales
-        ]
+            (s.sale, "unavailable" if unavailable else s.state_at(now_ms), show.moment(s.opens_ms), len(s.items),
+             sum(i.loaded for i in s.items))
+            for s, unavailable in sales
+        ]  # fmt: skip
         show.table(("sale", "state", "opens", "items", "units"), rows)
 
 

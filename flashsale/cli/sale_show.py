@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-import typer
 from rich.markup import escape
 
 from flashsale import clock, held, ledger, set_aside, stock
 from flashsale.cli import show
+from flashsale.cli.options import Json, Name
 from flashsale.cli.run import opened, run
 from flashsale.ledger import LogLine
 from flashsale.sale import ReturnedTo, Sale, State, Verb
@@ -45,17 +45,19 @@ class Seen:
     @property
     def unavailable(self) -> bool:
         """Whether fans are told that the state is not known."""
-        return bool(self.closed) and self.state is not State.CLOSED
+        return unavailable(self.sale, self.facts)
 
     def free(self, item: str) -> int | None:
         """Its free units; None when a bucket can't tell."""
         return None if self.closed else sum(one.free.get(item, 0) for one in self.facts)
 
 
-def sale_show(
-    sale: Annotated[str, typer.Argument(help="The sale's name.", metavar="SALE")],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
-) -> None:
+def unavailable(sale: Sale, facts: Sequence[BucketFacts]) -> bool:
+    """Whether a bucket of a sale that is not over is closed until it is recovered."""
+    return bool(stock.closed_buckets(sale, facts)) and sale.state_at(clock.now_ms()) is not State.CLOSED
+
+
+def sale_show(sale: Name, json: Json = False) -> None:
     """One sale: its plan, what is free, what is on its way, and who did what.
 
     Example: flashsale sale show mi3-2013

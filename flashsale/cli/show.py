@@ -3,23 +3,18 @@
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
-from rich import box
-from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from flashsale.audit import NAMED_MAX, Audit
 from flashsale.clock import from_ms
 from flashsale.sale import Sale
+from flashsale.table import print_table
 
 _console = Console()
-_FOLDED_MIN: Final = 20  # a text is not folded to less
-_GAP: Final = 2
 
 
 def json(data: Any) -> None:
@@ -33,57 +28,8 @@ def text(words: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
-    """A table; numbers stand to the right. No word of it is broken, so that a number can be copied.
-
-    In a pipe it is as wide as it needs to be, a line for each row. In a terminal long texts fold between words, and
-    where that is not enough each row is shown as a list.
-    """
-    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
-    room = _console.width if _console.is_terminal else None
-    widths = _widths([*zip(columns, *cells, strict=True)], room)
-    if title:
-        _console.print(title, style="italic", markup=False, highlight=False, soft_wrap=True)
-    if widths is None:
-        _as_lists(columns, cells)
-        return
-    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for at, column in enumerate(columns):
-        number = bool(rows) and all(isinstance(row[at], int) for row in rows)
-        made.add_column(column, justify="right" if number else "left", width=widths[at])
-    for row in cells:
-        made.add_row(*map(escape, row))
-    (Console(file=_console.file, width=_total(widths)) if room is None else _console).print(made)
-    text("")
-
-
-def _widths(columns: Sequence[Sequence[str]], room: int | None) -> list[int] | None:
-    """How wide each column, header first, may be; None when they don't fit. room: None when there is no end of it."""
-    widths = [max(map(cell_len, column)) for column in columns]
-    least = [_least(column) for column in columns]
-    while room is not None and _total(widths) > room:
-        width, at = max((width if width > least[at] else 0, at) for at, width in enumerate(widths))
-        if not width:
-            return None
-        widths[at] -= 1
-    return widths
-
-
-def _least(column: Sequence[str]) -> int:
-    """How narrow a column may be: as its longest word, and short texts don't fold."""
-    longest = max((cell_len(word) for cell in column for word in cell.split()), default=0)
-    return max(longest, min(_FOLDED_MIN, max(map(cell_len, column))))
-
-
-def _total(widths: Sequence[int]) -> int:
-    return sum(widths) + _GAP * (len(widths) - 1)
-
-
-def _as_lists(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Each row as lines of a name and a value."""
-    widest = max(map(cell_len, columns))
-    for row in rows:
-        lines = (f"[bold]{name:<{widest}}[/bold]  {escape(cell)}" for name, cell in zip(columns, row, strict=True))
-        text("\n".join(lines) + "\n")
+    """A table on standard output."""
+    print_table(_console, columns, rows, title=title)
 
 
 def counted(number: int, one: str, more: str) -> str:

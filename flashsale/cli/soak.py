@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flashsale.cli import show
+from flashsale.cli.options import Json
 from flashsale.cli.rehearse import LEVELS, TOPOLOGIES, check_ground
 from flashsale.durability import Level
 from flashsale.errors import BadInputError
@@ -27,7 +28,7 @@ def soak(
     topology: Annotated[str, typer.Option(help="single: one Valkey; cluster: six nodes.", metavar=TOPOLOGIES)] = SINGLE,
     ack: Annotated[str, typer.Option(help="The level of a win.", metavar=LEVELS)] = Level.ACCEPTED.value,
     seed: Annotated[int | None, typer.Option(help="Of everything random; else a new one, which is told.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON for scripts.")] = False,
+    json: Json = False,
 ) -> None:
     """Hurt a selling sale with faults drawn from a seed, audit after each, stop at the first broken promise.
 

@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="all results as one JSON document on standard output")
     given = parser.parse_args()
     logging.getLogger("asyncpg").setLevel(logging.ERROR)
-    errors = Console(stderr=True, width=180)
+    errors = Console(stderr=True)
     try:
         only = [name for name in given.only.split(",") if name]
         wanted = runs(only, topology=given.topology, seeds=seeds_of(given.seed))
@@ -62,7 +62,7 @@ def main() -> int:
     if given.json:
         sys.stdout.write(orjson.dumps([one.as_data() for one in lines], option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
-        shown(lines, Console(width=180))
+        shown(lines, Console())
     return int(any(one.verdict == "fail" for one in lines))
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from flashsale.errors import BadInputError, FlashsaleError
+from flashsale.table import print_table
 from loadtest import rehearsal, scenario
 from loadtest.rehearsal import Options
 
@@ -156,11 +155,14 @@ def shown(lines: Sequence[Line], console: Console) -> None:
     columns = [*zip(*(line.cells for line in lines), strict=True)]
     same = {at for at, column in enumerate(columns) if len(lines) > 1 and len(set(column)) == 1}
     if same:
-        console.print("in all: " + ", ".join(f"{COLUMNS[at]} {columns[at][0]}" for at in sorted(same)), highlight=False)
-    table = Table(*(name for at, name in enumerate(COLUMNS) if at not in same))
-    for line in lines:
-        table.add_row(*(escape(cell) for at, cell in enumerate(line.cells) if at not in same))
-    console.print(table)
+        console.print(
+            "in all: " + ", ".join(f"{COLUMNS[at]} {columns[at][0]}" for at in sorted(same)),
+            highlight=False,
+            soft_wrap=True,
+        )
+    shown_columns = [name for at, name in enumerate(COLUMNS) if at not in same]
+    rows = [[cell for at, cell in enumerate(line.cells) if at not in same] for line in lines]
+    print_table(console, shown_columns, rows)
     for line in lines:
         if line.lost_tail:
             where = " ".join(line.cells[:4])

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from rich.console import Console
 
-from flashsale.bench import Report, print_table
+from flashsale.bench import Report, print_report
 from flashsale.bench.report import TARGETS, Metric, compared
 from flashsale.bench.rounds import Run
 
@@ -113,7 +113,7 @@ def test_cpu_stands_beside_the_rate() -> None:
 def test_the_table_shows_reference_ratio_and_target() -> None:
     """Given a report / When it is printed for people / Then each line has its reference, ratio and target."""
     written = io.StringIO()
-    print_table(sample(), Console(file=written, width=160))
+    print_report(sample(), Console(file=written, width=160))
 
     (line,) = [line for line in written.getvalue().splitlines() if "engine.wins " in line]
     assert all(words in line for words in ("50,000", "one call each", "5,000", "10.00 ×", TARGETS["engine.wins"]))
@@ -127,5 +127,5 @@ def test_the_table_warns_when_something_else_held_the_server_back() -> None:
         conditions = {"busy": {"purchase": 0.97, "bare ASGI": share}}
         metric = Metric("http", "purchase", 1.0, "requests/s", "bare ASGI", 2.0, 0.5, 5, conditions)
         written = io.StringIO()
-        print_table(Report([metric], CONDITIONS), Console(file=written, width=160))
+        print_report(Report([metric], CONDITIONS), Console(file=written, width=160))
         assert ("Held back" in written.getvalue()) is warned

@@ -28,6 +28,9 @@ async def test_a_sale_with_a_closed_bucket(cli: Cli, halls: Halls) -> None:
     assert (told["state"], told["unavailable"], told["free"]) == ("open", True, {"silver": None, "black": None})
     shown = cli("sale", "show", name).out
     assert "state unavailable: 1 of 2 buckets is closed until recovered (else open)" in shown
+    (line,) = [line for line in cli("sale", "list").out.splitlines() if name in line.split()]
+    assert line.split()[1] == "unavailable"
+    assert {one["sale"]: one["unavailable"] for one in cli("sale", "list", "--json").json}[name] is True
     assert "1 bucket is closed until it is recovered, and not counted" in shown
     (silver,) = [line.split() for line in shown.splitlines() if line.startswith("silver")]
     assert silver == ["silver", "199900", "CNY", "40", "?", "0"]

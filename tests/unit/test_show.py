@@ -9,6 +9,8 @@ from rich.console import Console
 
 from flashsale.audit import Audit, ItemAudit
 from flashsale.cli import rehearse, results, show
+from loadtest.faults import runs
+from loadtest.rehearsal import Options
 
 ORDERS = ("0197a5c0-7b1e-7c3a-9f52-3d1b8e6f4a21", "0197a5c0-7b1e-7c3a-9f52-3d1b8e6f4a22")
 OUTBOX = ("order", "state", "fan", "item", "tried", "unit", "since (UTC)", "why")
@@ -115,6 +117,22 @@ def test_a_rehearsal_tells_its_faults(terminal: io.StringIO) -> None:
         [cell.strip() for cell in line.split("  ") if cell.strip()] for line in told.splitlines()
     ]
     for words in (f"nowhere: {ORDERS[0]}", "[/x] broke", "kept/logs"):
+        assert words in told
+
+
+def test_many_rehearsals_fit(terminal: io.StringIO) -> None:
+    """Given rehearsals with a fault each / When their table is shown in 80 columns / Then no word of it is broken, and
+    what is the same in all is said once."""
+    lines = []
+    for fault, wins in (("F5", 1_234), ("stop-postgres", 2_345_678)):
+        observed = {"in_flight": {"presses": 64, "outbox": wins}, "wins_by_level": {"accepted": wins, "confirmed": 1}}
+        result = {"verdict": "pass", "faults": [{"observed": observed}], "orders": {"lost": 0}}
+        options = Options(scale=1.0, seed=3, ack="accepted", topology="cluster", faults=(fault,))
+        lines.append(runs.Line("faults", options, result, took_s=20.0))
+    runs.shown(lines, show._console)
+    told = terminal.getvalue()
+    assert "in all: topology cluster, ack accepted, seed 3, next win s -, lost 0" in told
+    for words in ("stop-postgres", "64 + 2345678", "2,345,678", "2 runs, 0 failed"):
         assert words in told
 
 
