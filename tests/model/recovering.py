@@ -4,7 +4,8 @@ What was between the bucket and another is cut off, as a recovery does it. Whoev
 to put its units in at any later time.
 """
 
-from hypothesis.stateful import rule
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
 
 from flashsale.outcomes import Effect
 from tests.model.base import FATES, PICK, Call, Fate
@@ -22,10 +23,15 @@ class Recovering(Replacing):
         super().__init__()
         self.fences = 0
 
-    @rule(bucket=PICK, fate=FATES)
-    def fence(self, bucket: int, fate: Fate) -> None:
+    @rule(bucket=PICK, fate=FATES, dies=st.booleans())
+    def fence(self, bucket: int, fate: Fate, dies: bool) -> None:
         """Somebody begins to recover a bucket, and may die then."""
         bucket %= len(self.models)
+        self._fence(bucket, fate)
+        if not dies:
+            self.recover(bucket)
+
+    def _fence(self, bucket: int, fate: Fate) -> None:
         self.fences += 1
         fence = str(self.fences)
 
@@ -34,11 +40,20 @@ class Recovering(Replacing):
 
         self.do(Call("fence", call), fate)
 
+    @precondition(lambda self: self.told)
+    @rule(pick=PICK)
+    def put_behind_a_fence(self, pick: int) -> None:
+        """A balancer comes with units while a bucket is recovered."""
+        _, transfer = self.told[-1 - pick % len(self.told)]
+        self._fence(transfer.to, Fate.TOLD)
+        self.put_units(pick, Fate.TOLD)
+        self.recover(transfer.to)
+
     @rule(bucket=PICK)
     def recover(self, bucket: int) -> None:
         """A bucket is fenced, cut off from the others, emptied, filled and opened."""
         bucket %= len(self.models)
-        self.fence(bucket, Fate.TOLD)
+        self._fence(bucket, Fate.TOLD)
         number = self._cut_off(bucket)
         others = {other: one.moves for other, one in enumerate(self.models) if other != bucket}
         model = self.models[bucket]

@@ -37,7 +37,7 @@ class Replacing(Transfers):
         """An order that the bucket knows is to have another unit. own: the one that it has is refused too; first: all
         units of the first range that is free were tried."""
         bucket %= len(self.models)
-        chosen = self._not_on_its_way(self.models[bucket])
+        chosen = self._landed(bucket)
         if not chosen:
             return
         fan, line = chosen[pick % len(chosen)]
@@ -61,7 +61,7 @@ class Replacing(Transfers):
     def end_line(self, bucket: int, pick: int, other: bool, fate: Fate) -> None:
         """A refused order's line ends. other: it has another unit by now than the one that it was refused for."""
         bucket %= len(self.models)
-        chosen = self._not_on_its_way(self.models[bucket])
+        chosen = self._landed(bucket)
         if not chosen:
             return
         fan, line = chosen[pick % len(chosen)]
@@ -73,9 +73,12 @@ class Replacing(Transfers):
 
         self.do(Call("end_line", call), fate)
 
-    def _not_on_its_way(self, model: Model) -> list[tuple[str, Line]]:
-        waiting = {order for entry in model.outbox for order in entry}
-        return [(fan, line) for fan, lines in model.lines.items() for line in lines if line.order not in waiting]
+    def _landed(self, bucket: int) -> list[tuple[str, Line]]:
+        """The lines of orders that are not on their way; when all are, they land first."""
+        if not (found := _not_on_its_way(self.models[bucket])):
+            self.land(bucket)
+            found = _not_on_its_way(self.models[bucket])
+        return found
 
     def _tried(self, order: str, *units: "set[int] | list[int]") -> frozenset[int]:
         self.tried[order] = self.tried.get(order, set()).union(*units)
@@ -93,3 +96,8 @@ class Replacing(Transfers):
             return told, self.models[bucket].replace_unit(item, attempt, tried, at_ms=at_ms)
 
         return call
+
+
+def _not_on_its_way(model: Model) -> list[tuple[str, Line]]:
+    waiting = {order for entry in model.outbox for order in entry}
+    return [(fan, line) for fan, lines in model.lines.items() for line in lines if line.order not in waiting]

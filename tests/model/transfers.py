@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from flashsale.outcomes import Effect
-from tests.model.base import FATES, ITEMS, PICK, Base, Call, Fate
+from tests.model.base import FATES, ITEMS, PICK, Call, Fate
+from tests.model.landing import Landing
 from tests.model.model import Transfer
 
 
-class Transfers(Base):
+class Transfers(Landing):
     """The three steps. told: transfers that somebody knows of; come_in: those that may be ended. By giving bucket."""
 
     def __init__(self) -> None:
@@ -90,6 +91,16 @@ class Transfers(Base):
             self.put_units(0, Fate.TOLD)
         if steps > 2 and self.come_in:
             self.end_transfer(0, Fate.TOLD)
+
+    @precondition(lambda self: len(self.models) > 1)
+    @rule(source=PICK, item=ITEMS, put=st.booleans())
+    def late_balancer(self, source: int, item: str, put: bool) -> None:
+        """A balancer that was held up repeats its last step when the next transfer has begun."""
+        self.balance(source, item, 1, 3)
+        late = len(self.come_in) - 1
+        self.balance(source, item, 1, 2 if put else 1)
+        if late >= 0:
+            self.end_transfer(len(self.come_in) - 1 - late, Fate.TOLD)
 
 
 def _units_of(ranges: str) -> tuple[tuple[int, ...], ...]:

@@ -45,11 +45,10 @@ class Walk(Recovering):
         self.loaded = {"a": 0, "b": 0}
         self.moving: dict[str, set[int]] = {"a": set(), "b": set()}
         self.limit = self.presses = self.news = self.releases = 0
-        self.trimmed: list[list[tuple[str, tuple[str, ...]]]] = []
 
     @initialize(
         buckets=st.integers(1, 3), limit=st.integers(1, 3), returned_max=st.integers(0, 2),
-        outbox_max=st.sampled_from([2, 5, 1000, 1000]),
+        outbox_max=st.sampled_from([2, 5, 1000, 1000, 1000, 1000]),
     )  # fmt: skip
     def plan(self, buckets: int, limit: int, returned_max: int, outbox_max: int) -> None:
         """A sale that is open, with some units of the first item in each bucket."""
@@ -57,8 +56,7 @@ class Walk(Recovering):
         for number in range(buckets):
             self.models.append(Model(buckets, limit, returned_max, outbox_max, reservations_max=3))
             self.verbs.append(Verbs(self.ground.redis, Bucket(self.sale, number), self.ground.script))
-            self.trimmed.append([])
-            self.tell(number, OPEN, "alice", Fate.TOLD)
+            self._tell(number, OPEN, Fate.TOLD)
             self.add_stock(number, "a", 3, Fate.TOLD)
 
     @precondition(lambda self: self.unknown)
@@ -75,17 +73,24 @@ class Walk(Recovering):
         self.tell_truth(self.again[-1 - pick % len(self.again)])
         self.ground.steps["repeated"] += 1
 
-    @rule(bucket=PICK, state=STATES, fan=FAN, fate=FATES)
-    def tell(self, bucket: int, state: State, fan: str, fate: Fate) -> None:
+    @rule(bucket=PICK, state=STATES, fan=PICK, passes=st.sampled_from([True, True, False]), fate=FATES)
+    def tell(self, bucket: int, state: State, fan: int, passes: bool, fate: Fate) -> None:
         """Open, pause, resume, close, plan: the scripts take any order, the verbs' rules are in sale.py.
 
-        Somebody with a new key presses at once, and somebody reserves, so that no state goes by unseen.
+        A fan of this bucket presses at once with a new key, and somebody reserves, so that no state goes by unseen.
+        passes: then it is open again.
         """
         bucket %= len(self.models)
+        fans = FANS[bucket :: len(self.models)]
+        self._tell(bucket, state, fate)
+        self.press("a", fans[fan % len(fans)], Fate.TOLD)
+        self.reserve(bucket, [(self.news % 7 + 1, self.news % 3)], Fate.TOLD)
+        if passes:
+            self._tell(bucket, OPEN, Fate.TOLD)
+
+    def _tell(self, bucket: int, state: State, fate: Fate) -> None:
         self.news += 1
         self.do(Call("set_sale", self._news(bucket, state, self.news)), fate)
-        self.press("a", fan, Fate.TOLD)
-        self.reserve(bucket, [(self.news % 7 + 1, self.news % 3)], Fate.TOLD)
 
     def _news(self, bucket: int, state: State, version: int) -> Callable[[], tuple[object, object]]:
         model, (name, opens_ms, closes_ms, refusal, reserve_refusal) = self.models[bucket], state
@@ -184,27 +189,6 @@ class Walk(Recovering):
             )
 
         self.do(Call("add_stock", call), fate)
-
-    @rule(bucket=PICK, picks=st.lists(PICK, min_size=1, max_size=3), again=st.booleans(), fate=FATES)
-    def trim(self, bucket: int, picks: list[int], again: bool, fate: Fate) -> None:
-        """Entries are committed, in any order; with again: those before are trimmed once more in the same call."""
-        bucket %= len(self.models)
-        there = self.held(bucket).entries
-        if not there:
-            return
-        chosen = [there[pick % len(there)] for pick in picks]
-        entries = self.trimmed[bucket] if again else []
-        entries = [*entries, *((entry.entry_id, tuple(win.order for win in entry.wins)) for entry in chosen)]
-        self.trimmed[bucket] = entries
-
-        def call() -> tuple[object, object]:
-            # By the entries' ids: an order that got another unit is on its way again, in an entry of its own.
-            still = {entry.entry_id for entry in self.held(bucket).entries}
-            pairs = [(entry, len(orders)) for entry, orders in entries]
-            told = self.ground.run(self.verbs[bucket].trim(*pairs))
-            return told, self.models[bucket].trim([orders for entry, orders in entries if entry in still])
-
-        self.do(Call("trim", call), fate)
 
     @rule(
         bucket=PICK,
