@@ -188,12 +188,13 @@ class Fleet:
             )
 
     def _environment(self) -> dict[str, str]:
-        """Ours, with these settings in place of whatever was set."""
+        """Ours, with these settings in place of whatever was set. The servers are named, so that no child has to look
+        for them; a fault may be in its way."""
+        assert self._addresses is not None, "the servers come first"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(config.ENV_PREFIX)}
-        stores = self._addresses if self._parts.cluster else None
         set_here = {
-            "REDIS_URL": stores.redis_url if stores else self._settings.redis_url,
-            "POSTGRES_DSN": stores.postgres_dsn if stores else self._settings.postgres_dsn,
+            "REDIS_URL": self._addresses.redis_url,
+            "POSTGRES_DSN": self._addresses.postgres_dsn,
             "STATE_DIR": str(self._settings.state_dir.resolve()),
             "HOST": self._settings.host,
             "PORT": str(self._settings.port),
