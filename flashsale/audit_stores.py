@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from flashsale import held, keys, ledger, outbox, stock
+from flashsale import held, ledger, outbox, stock
 from flashsale.keys import Bucket
 from flashsale.queries import Connection, query
 from flashsale.sale import Sale
@@ -84,7 +84,7 @@ async def _free_in_all(redis: Client, buckets: Sequence[Bucket], item: str) -> t
     twice: set[int] = set()
     counted = 0
     for bucket in buckets:
-        ranges, count = await _free_of(redis, bucket, item)
+        ranges, count = await stock.free_ranges(redis, bucket, item)
         counted += count
         for first, last in ranges:
             units = set(range(first, last + 1))
@@ -108,15 +108,6 @@ async def _look_at_outbox(redis: Client, bucket: Bucket, on_way: dict[str, dict[
         for win in itertools.chain.from_iterable(entry.wins for entry in entries):
             units = on_way[win.item]
             units[win.unit] = units.get(win.unit, _NO_ORDERS) | {win.order}
-
-
-async def _free_of(redis: Client, bucket: Bucket, item: str) -> tuple[list[tuple[int, int]], int]:
-    """The free ranges and their count, read in one step."""
-    async with redis.pipeline(transaction=True) as pipe:
-        pipe.lrange(bucket.free_key(item), 0, -1)
-        pipe.hget(bucket.counts_key, f"{keys.COUNT_FREE}{item}")
-        texts, count = cast("tuple[list[bytes], bytes | None]", await pipe.execute())
-    return [stock.parse_range(text) for text in texts], int(count or 0)
 
 
 async def look_at_postgres(connection: Connection, sale_name: str, *, in_outboxes: Collection[str]) -> Records:

@@ -149,6 +149,13 @@ async def facts(client: Commands, buckets: Sequence[Bucket]) -> list[BucketFacts
     return [_facts(*reply) for reply in await asyncio.gather(*asked)]
 
 
+async def free_ranges(client: Commands, bucket: Bucket, item: str) -> tuple[list[tuple[int, int]], int]:
+    """The free ranges of an item in a bucket, both ends included, and how many units are counted as free; both read at
+    one instant."""
+    count, texts = await scripts.load("free").at([bucket.counts_key, bucket.free_key(item)])(client, item)
+    return [parse_range(text) for text in texts], int(count)
+
+
 def closed_buckets(sale: Sale, facts: Sequence[BucketFacts]) -> int:
     """How many buckets of a sale that has been loaded sell nothing until they are recovered."""
     return sum(not one.holds(sale) for one in facts) if sale.in_buckets else 0

@@ -116,6 +116,7 @@ async def test_undeclared_keys_are_refused_on_a_cluster(tmp_path: Path) -> None:
             assert await verbs.lease("w1")
             assert await verbs.mark_memory(short=False) is Effect.APPLIED_BEFORE
             assert await verbs.witness("nobody") == [[]]
+            assert await stock.free_ranges(client, verbs.bucket, "a") == ([(1, 1), (2, 5)], 5)
             assert await outbox.lines_of(client, verbs.bucket, "nobody", generation=GENERATION) == []
             assert (await stock.facts(client, [verbs.bucket]))[0].loaded
             number, _, _, ranges = await verbs.take_units("a", 1, 2)
@@ -142,7 +143,7 @@ async def test_undeclared_keys_are_refused_on_a_cluster(tmp_path: Path) -> None:
 def test_every_script_was_run_on_the_cluster() -> None:
     """Given a new script / Then it has a line in the test above."""
     assert set(names()) == {
-        "add_stock", "empty_bucket", "end_line", "end_transfer", "facts", "fence", "give_back", "lease", "lines",
-        "mark_memory", "purchase", "put_units", "rebuild_buyers", "rebuild_free", "rebuild_loads", "replace_unit",
-        "reserve", "set_sale", "skip_transfers", "take_units", "trim", "unfence", "witness",
+        "add_stock", "empty_bucket", "end_line", "end_transfer", "facts", "fence", "free", "give_back", "lease",
+        "lines", "mark_memory", "purchase", "put_units", "rebuild_buyers", "rebuild_free", "rebuild_loads",
+        "replace_unit", "reserve", "set_sale", "skip_transfers", "take_units", "trim", "unfence", "witness",
     }  # fmt: skip
