@@ -7,23 +7,25 @@ process sends at once, and the batch grows with the crowd. What waits is bounded
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from flashsale import limits
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
+OnBatch: TypeAlias = Callable[[int, float], None]
 
 
 class CrowdedError(Exception):
-    """So many wait already that this one was not taken in. Nothing was sent."""
+    """So many wait already that this one was not taken in, or it waited too long for its turn. Nothing was sent."""
 
 
 class Coalescer(Generic[Asked, Answer]):
     """Batches for one bucket. Not safe across threads: one event loop owns it.
 
     call: takes the asked of one batch and returns one answer for each, in order. When it raises, every one of the
-    batch gets that exception: whether the call had its effect is not known.
+    batch gets that exception: whether the call had its effect is not known. wait_s_max: who has waited longer for a
+    call is not sent any more. on_batch: told of each call how many it takes, and how many seconds the first waited.
     """
 
     def __init__(
@@ -33,14 +35,16 @@ class Coalescer(Generic[Asked, Answer]):
         batch_max: int = limits.ATTEMPTS_PER_CALL_MAX,
         in_flight_max: int = limits.CALLS_IN_FLIGHT_MAX,
         waiting_max: int = limits.ATTEMPTS_WAITING_MAX,
-        on_batch: Callable[[int], None] = lambda size: None,
+        wait_s_max: float = limits.ATTEMPT_WAIT_S_MAX,
+        on_batch: OnBatch = lambda size, waited_s: None,
     ) -> None:
         self._call = call
         self._batch_max = batch_max
         self._in_flight_max = in_flight_max
         self._waiting_max = waiting_max
+        self._wait_s_max = wait_s_max
         self._on_batch = on_batch
-        self._waiting: deque[tuple[Asked, asyncio.Future[Answer]]] = deque()
+        self._waiting: deque[tuple[Asked, asyncio.Future[Answer], float]] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._flush_scheduled = False
         self._loop = asyncio.get_running_loop()
@@ -51,11 +55,12 @@ class Coalescer(Generic[Asked, Answer]):
         return len(self._waiting)
 
     def submit(self, asked: Asked) -> asyncio.Future[Answer]:
-        """A future of the answer. Raises CrowdedError at once when too many wait."""
+        """A future of the answer; cancelled before its turn has come, it is not sent. Raises CrowdedError at once when
+        too many wait; the future raises it for one that waited too long."""
         if len(self._waiting) >= self._waiting_max:
             raise CrowdedError
         answer: asyncio.Future[Answer] = self._loop.create_future()
-        self._waiting.append((asked, answer))
+        self._waiting.append((asked, answer, self._loop.time()))
         if not self._flush_scheduled and len(self._in_flight) < self._in_flight_max:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
@@ -70,19 +75,25 @@ class Coalescer(Generic[Asked, Answer]):
                 await asyncio.sleep(0)
 
     def _flush(self) -> None:
-        """Send batches while places are free and somebody waits. Those whose asker has gone away are not sent."""
+        """Send batches while places are free and somebody waits."""
         self._flush_scheduled = False
         while self._waiting and len(self._in_flight) < self._in_flight_max:
             self._send_next()
 
     def _send_next(self) -> None:
+        """The next batch. Those whose asker has gone away are left out, and those who have waited too long."""
         batch: list[tuple[Asked, asyncio.Future[Answer]]] = []
+        first, now = self._waiting[0][2], self._loop.time()
         while self._waiting and len(batch) < self._batch_max:
-            asked, answer = self._waiting.popleft()
-            if not answer.cancelled():
+            asked, answer, since = self._waiting.popleft()
+            if answer.cancelled():
+                continue
+            if now - since > self._wait_s_max:
+                answer.set_exception(CrowdedError())
+            else:
                 batch.append((asked, answer))
         if batch:
-            task = self._loop.create_task(self._send(batch))
+            task = self._loop.create_task(self._send(batch, now - first))
             self._in_flight.add(task)
             task.add_done_callback(self._landed)
 
@@ -91,9 +102,9 @@ class Coalescer(Generic[Asked, Answer]):
         if self._waiting and not self._flush_scheduled:
             self._flush()
 
-    async def _send(self, batch: list[tuple[Asked, asyncio.Future[Answer]]]) -> None:
+    async def _send(self, batch: list[tuple[Asked, asyncio.Future[Answer]]], waited_s: float) -> None:
         try:
-            self._on_batch(len(batch))
+            self._on_batch(len(batch), waited_s)
             answers = await self._call([asked for asked, _ in batch])
             for (_, waiting), answer in zip(batch, answers, strict=True):
                 if not waiting.done():

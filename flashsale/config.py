@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     public_url: str = Field("", description="the address under which fans reach the site; empty: host and port")
     host: str = Field("127.0.0.1", description="the address to listen on")
     port: Annotated[int, Field(ge=1, le=65_535)] = 8000
+    processes: Annotated[int, Field(ge=0, le=64)] = 0  # how many api processes share the port; 0: one for each core
+    own_port: Annotated[int, Field(ge=0, le=65_535)] = 0  # where the first of them alone can be asked; 0: nowhere
     worker_port: Annotated[int, Field(ge=0, le=65_535)] = 0  # where the worker serves its metrics; 0: nowhere
 
     @classmethod

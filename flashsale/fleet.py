@@ -5,47 +5,24 @@ as a supervisor of a real shop would.
 """
 
 import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 import httpx
 
 from flashsale import config
+from flashsale.children import Child, Children
 from flashsale.config import Settings
-from flashsale.embedded import Addresses, EmbeddedPair, die_with_parent
+from flashsale.embedded import Addresses, EmbeddedPair
 from flashsale.embedded_cluster import EmbeddedCluster
 from flashsale.errors import SurroundingsError
 
 _READY_S: Final = 20.0
-_STOP_S: Final = 15.0
-_LOG_LINES: Final = 8
-_AGAIN_S: Final = 0.5  # between two starts of one child
 _API: Final = "api"
-
-
-@dataclass(slots=True)
-class Child:
-    """A process of ours. log: where its output goes; killed: a fault has ended it, so its end is no trouble."""
-
-    name: str
-    arguments: Sequence[str]
-    process: "subprocess.Popen[bytes]"
-    log: Path
-    killed: bool = False
-    started_again: int = 0
-    again_at: float = 0.0
-
-    def tail(self) -> str:
-        """The last lines that it said."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +56,7 @@ class Fleet:
         )
         self._addresses: Addresses | None = None
         self._undo = ExitStack()
-        self._children: dict[str, Child] = {}
+        self._children = Children()
 
     def __enter__(self) -> "Fleet":
         return self
@@ -90,13 +67,14 @@ class Fleet:
     def start_pair(self) -> Addresses:
         """Start Valkey and Postgres."""
         self._undo.callback(self.servers.stop)  # Also when the start is broken off.
+        self._undo.callback(self._children.stop)
         self._addresses = self.servers.start()
         return self._addresses
 
     @property
     def apis(self) -> list[str]:
         """The names of the api processes."""
-        return [name for name in self._children if name.startswith(_API)]
+        return [name for name in self._children.names if name.startswith(_API)]
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -105,9 +83,9 @@ class Fleet:
 
     def start_api(self) -> str:
         """Start the api processes and wait until they are ready. The schema has to be there. Returns one's address."""
+        serve = ("serve", "--processes", "1", "--host", self._settings.host, "--port")
         children = [
-            self._spawn(f"{_API}-{number}", "serve", "--host", self._settings.host, "--port", str(port))
-            for number, port in enumerate(self.ports, start=1)
+            self._spawn(f"{_API}-{number}", *serve, str(port)) for number, port in enumerate(self.ports, start=1)
         ]
         for child, port in zip(children, self.ports, strict=True):
             self._await_api(child, f"http://{self._settings.host}:{port}")
@@ -119,39 +97,33 @@ class Fleet:
 
     def pid_of(self, name: str) -> int:
         """The process id of a child (api-1, worker) or of a server (valkey, valkey-1, postgres)."""
-        child = self._children.get(name)
+        child = self._children.find(name)
         return child.process.pid if child else self.servers.pid_of(name)
 
     def tail(self, name: str) -> str:
         """The last lines that a child said."""
-        return self._children[name].tail()
+        return self._child(name).tail()
 
     def started_again(self, name: str) -> int:
         """How often a child was started again."""
-        return self._children[name].started_again
+        return self._child(name).started_again
 
     def kill(self, name: str) -> None:
         """End a child at once, as by kill -9; check() starts it again. Nothing when it has ended already."""
-        child = self._children[name]
-        child.killed = True
-        child.process.kill()
-        child.process.wait()
+        self._children.kill(name)
 
     def check(self, *, supervised: bool = False) -> None:
         """Start again what a fault has killed, and when supervised also what ended since a store was away.
 
         Raises SurroundingsError when one of our processes has ended otherwise.
         """
-        for child in list(self._children.values()):
-            status = child.process.poll()
-            if status is None:
-                continue
-            if not child.killed and not (supervised and status == SurroundingsError.exit_status):
-                raise SurroundingsError(f"The {child.name} process ended by itself ({status}):\n{child.tail()}")
-            if time.monotonic() >= child.again_at:
-                child.process, child.killed = self._run(child.name, child.arguments, child.log), False
-                child.started_again += 1
-                child.again_at = time.monotonic() + _AGAIN_S
+        self._children.check(tolerated=lambda _, status: supervised and status == SurroundingsError.exit_status)
+
+    def _child(self, name: str) -> Child:
+        child = self._children.find(name)
+        if child is None:
+            raise KeyError(name)
+        return child
 
     def _await_api(self, child: Child, base_url: str) -> None:
         deadline = time.monotonic() + _READY_S
@@ -167,25 +139,10 @@ class Fleet:
         raise SurroundingsError(f"The api is not ready after {_READY_S:.0f} s:\n{child.tail()}")
 
     def _spawn(self, name: str, *arguments: str) -> Child:
-        log = self._settings.state_dir / f"{name}.log"
-        log.unlink(missing_ok=True)
-        child = Child(name, arguments, self._run(name, arguments, log), log)
-        self._children[name] = child
-        self._undo.callback(self._stop, child)
-        return child
-
-    def _run(self, name: str, arguments: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
-        kind = arguments[0]
-        with log.open("ab") as output:
-            return subprocess.Popen(  # noqa: S603 -- our own program
-                [sys.executable, "-m", "flashsale", *arguments],
-                env=self._environment() | dict(self._parts.environment.get(kind, {})),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us; we then stop them in order
-                preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 -- no threads of ours hold locks here
-            )
+        environment = self._environment() | dict(self._parts.environment.get(arguments[0], {}))
+        return self._children.spawn(
+            name, *arguments, environment=environment, log=self._settings.state_dir / f"{name}.log"
+        )
 
     def _environment(self) -> dict[str, str]:
         """Ours, with these settings in place of whatever was set. The servers are named, so that no child has to look
@@ -204,14 +161,3 @@ class Fleet:
             "WEBHOOK_SECRET": self._settings.webhook_secret,
         }
         return kept | {f"{config.ENV_PREFIX}{name}": value for name, value in set_here.items() if value}
-
-    def _stop(self, child: Child) -> None:
-        if child.process.poll() is None:
-            child.process.send_signal(signal.SIGTERM)
-            child.process.send_signal(signal.SIGCONT)  # one that a fault holds could not hear it
-        try:
-            child.process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            child.process.kill()
-            child.process.wait()
-        self._children.pop(child.name, None)

@@ -31,6 +31,7 @@ FANS_PER_SLICE: Final = 200  # below that with room for an uneven spread
 ATTEMPTS_PER_CALL_MAX: Final = 512
 CALLS_IN_FLIGHT_MAX: Final = 1  # measured: more calls at once only make the batches smaller
 ATTEMPTS_WAITING_MAX: Final = 20_000
+ATTEMPT_WAIT_S_MAX: Final = 3.0  # who waited longer for a call is told so, and nothing was done
 CALL_TIMEOUT_S: Final = 5.0
 LUA_UNPACK_MAX: Final = 7_000  # Lua's own limit on values that unpack() may return is a little under 8,000
 

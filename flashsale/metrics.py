@@ -68,8 +68,14 @@ class ApiMetrics:
     refused_early: OutcomeTally
     reserved: OutcomeTally
     batch_size: Spread
+    batch_wait_seconds: Spread
     reply_seconds: Spread
     watchers: Gauge
+
+    def batch(self, size: int, waited_s: float) -> None:
+        """Count one script call."""
+        self.batch_size.observe(size)
+        self.batch_wait_seconds.observe(waited_s)
 
 
 def api_metrics() -> ApiMetrics:
@@ -85,6 +91,12 @@ def api_metrics() -> ApiMetrics:
         refused_early=tally("purchase_refused_early", "Attempts refused by the process itself, by outcome."),
         reserved=tally("reservation_decided", "Reservation requests, by outcome."),
         batch_size=Spread("flashsale_batch_attempts", "Attempts in one script call.", _BATCH_SIZES, registry),
+        batch_wait_seconds=Spread(
+            "flashsale_batch_wait_seconds",
+            "How long the first attempt of a script call waited for the one before it.",
+            _REPLY_SECONDS,
+            registry,
+        ),
         reply_seconds=Spread(
             "flashsale_purchase_reply_seconds", "From taking an attempt in to its answer.", _REPLY_SECONDS, registry
         ),

@@ -1,7 +1,7 @@
 """Purchase 抢购: an attempt, coalesced with those beside it, decided by one script in the fan's bucket."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import repeat
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from uuid_utils import uuid7
 
 from flashsale import scripts
-from flashsale.coalesce import Coalescer
+from flashsale.coalesce import Coalescer, OnBatch
 from flashsale.durability import DEFAULT, Level, Settling
 from flashsale.keys import Bucket
 from flashsale.outcomes import Effect, Outcome
@@ -40,6 +40,9 @@ class Answer(NamedTuple):
 # Not sure yet: asked again before the fan is told anything.
 _DRY: Final = Answer(Outcome.WAIT, dry=True)
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
+# Looking a member up in its class is slow (Python 3.11: a call in Python each time), and every press does it.
+_WON: Final = Outcome.WON
+_DRY_CODE: Final = Effect.DRY
 
 
 def key_digest(key: str) -> str:
@@ -83,7 +86,7 @@ class Lane:
         *,
         level: Level,
         settling: Settling,
-        on_batch: Callable[[int], None],
+        on_batch: OnBatch,
     ) -> None:
         if level.waits_for_servers and waiting is None:
             raise ValueError(f"a lane of level {level} needs a connection that can wait")
@@ -138,7 +141,7 @@ class Purchases:
         *,
         waiting: CommandsInRow | None = None,
         settling: Settling = DEFAULT,
-        on_batch: Callable[[int], None] = lambda size: None,
+        on_batch: OnBatch = lambda size, waited_s: None,
     ) -> None:
         self._commands = commands
         self._waiting = waiting
@@ -181,9 +184,9 @@ def new_order() -> str:
 def answer_of(order: str, decided: Decided) -> Answer:
     """The script's code and detail as an answer. A win from before is told as that win."""
     now_ms, code, detail, level = decided
-    if code == Outcome.WON:
-        return Answer(Outcome.WON, order, int(detail), now_ms, level)
-    if code == Effect.DRY:
+    if code == _WON:
+        return Answer(_WON, order, int(detail), now_ms, level)
+    if code == _DRY_CODE:
         return _DRY
     text = detail.decode() if isinstance(detail, bytes) else ""
     if code == Effect.WON_BEFORE:

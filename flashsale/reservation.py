@@ -7,7 +7,7 @@ all pairs, 13 in 10,000 for fifteen million; then the count is one too low, and 
 for the fan, not for the hash.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -15,7 +15,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from flashsale import limits, scripts
-from flashsale.coalesce import Coalescer, CrowdedError
+from flashsale.coalesce import Coalescer, CrowdedError, OnBatch
 from flashsale.keys import Bucket
 from flashsale.outcomes import Outcome
 from flashsale.router import UNDONE
@@ -75,7 +75,7 @@ async def reserve(
 class Reservations:
     """Reserves on one Valkey. One for each process; it owns a coalescer for each bucket."""
 
-    def __init__(self, commands: Commands, *, on_batch: Callable[[int], None] = lambda size: None) -> None:
+    def __init__(self, commands: Commands, *, on_batch: OnBatch = lambda size, waited_s: None) -> None:
         self._commands = commands
         self._on_batch = on_batch
         self._lanes: dict[Bucket, Coalescer[Request, Answer]] = {}

@@ -73,7 +73,7 @@ class Api:
         self._trust = trust_of(settings)
         self._opened = AsyncExitStack()
         self._watchers = Watchers()
-        self._hot: Hot | None = None
+        self.hot: Hot | None = None
         self.trouble: Exception | None = None
 
     def quiet(self) -> None:
@@ -84,13 +84,13 @@ class Api:
         """Answer one request, or the server's start and stop."""
         if scope["type"] == "lifespan":
             return await self._lifespan(receive, send)
-        assert self._hot is not None, "servers start the application before they hand it requests"
-        return await self._hot(scope, receive, send)
+        assert self.hot is not None, "servers start the application before they hand it requests"
+        return await self.hot(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            self._hot = await self._opened.enter_async_context(_assembled(self._settings, self._trust, self._watchers))
+            self.hot = await self._opened.enter_async_context(_assembled(self._settings, self._trust, self._watchers))
         except Exception as trouble:  # noqa: BLE001 -- whoever runs the server raises it to the person who started it
             self.trouble = trouble
             await send({"type": "lifespan.startup.failed", "message": ""})
@@ -186,7 +186,7 @@ def _entrance(reservations: Reservations, trust: Trust, metrics: ApiMetrics) -> 
 
 def _purchases(settings: Settings, fast: Router, waiting: Router, *, metrics: ApiMetrics) -> Purchases:
     settling = settling_of(settings, cluster=fast.cluster)
-    return Purchases(fast, waiting=waiting, settling=settling, on_batch=metrics.batch_size.observe)
+    return Purchases(fast, waiting=waiting, settling=settling, on_batch=metrics.batch)
 
 
 def _routes(

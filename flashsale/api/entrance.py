@@ -6,7 +6,7 @@ from flashsale import stock
 from flashsale.api import replies
 from flashsale.api.bodies import body_fault, has_body, read_json
 from flashsale.api.picture import SalePicture, right_expires_s
-from flashsale.api.replies import Receive, RefusedError, Reply, Scope, refusal
+from flashsale.api.replies import Receive, RefusedError, Reply, refusal
 from flashsale.identity import Identities, IdentityAwayError, NoIdentityError
 from flashsale.metrics import OutcomeTally
 from flashsale.outcomes import Outcome
@@ -35,11 +35,10 @@ class Entrance:
         fan = await self._fan(authorization)
         return _right(picture, fan, picture.sale.channels[0])
 
-    async def reserve(self, picture: SalePicture | None, scope: Scope, receive: Receive) -> Reply:
+    async def reserve(self, picture: SalePicture | None, headers: Mapping[bytes, bytes], receive: Receive) -> Reply:
         """POST sales/{sale}/reservation. Raises RefusedError."""
         if picture is None:
             raise RefusedError(replies.UNKNOWN_SALE)
-        headers = dict(scope["headers"])
         fault = body_fault(headers)
         if fault is not None:
             raise RefusedError(fault)

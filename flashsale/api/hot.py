@@ -1,40 +1,56 @@
-"""The hot lane: purchase, reservation, the sale's status and the time, as raw ASGI without a framework.
+"""The hot lane: purchase, reservation, the sale's status and the time, without a framework.
 
 The way of a purchase: path -> target (may refuse at once) -> right checked without I/O -> coalescer -> script.
+A server may ask by begin() and end(), which wait for nothing (api/protocol); any may call it as an ASGI application.
 Everything that is not hot is handed to the application below.
 """
 
 import asyncio
 import logging
-import re
+import string
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple
 
 from flashsale import clock, limits
 from flashsale.api import replies
-from flashsale.api.bodies import pass_over_body
+from flashsale.api.bodies import has_body, pass_over_body
 from flashsale.api.confirmations import Confirmations
 from flashsale.api.entrance import Entrance
 from flashsale.api.picture import Pictures, Target
-from flashsale.api.replies import PREFIX, Receive, RefusedError, Reply, Scope, Send, refusal
+from flashsale.api.replies import PREFIX, Headers, Receive, RefusedError, Reply, Scope, Send, refusal
 from flashsale.coalesce import CrowdedError
 from flashsale.durability import Level
 from flashsale.metrics import ApiMetrics
 from flashsale.outcomes import Outcome
-from flashsale.purchase import Answer, Lane, Purchases, answer_of, new_order
+from flashsale.purchase import Answer, Decided, Lane, Purchases, answer_of, new_order
 from flashsale.rights import Fault, Right, RightKeys
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
-_KEY: Final = re.compile(rb"[A-Za-z0-9_-]{0,%d}" % limits.IDEMPOTENCY_KEY_LENGTH_MAX)
+_KEY_BYTES: Final = string.ascii_letters.encode() + string.digits.encode() + b"-_"
 _RETRY: Final = b"retry=1"
 _RIGHT_SCHEME: Final = b"Right "
-_ORDER_PATH: Final = f"{PREFIX}orders/".encode()
-_WON: Final = b'{"outcome":"WON","order":"%s","sale":"%s","item":"%s","unit":%d,"level":"%s","pay_before_ms":%d}'
+_ORDER_PATH: Final = f"{PREFIX}orders/"
+_WON_HEAD: Final = "content-type: application/json\r\ncache-control: no-store\r\n"
+_WON: Final = Outcome.WON  # see purchase.py
+_CONFIRMED: Final = Level.CONFIRMED
 _SOLD_OUT: Final = Answer(Outcome.SOLD_OUT)
 _RIGHT_FAULTS: Final = {fault: refusal(Outcome.NO_RIGHT, detail=fault.value) for fault in Fault}
+
+
+class Press(NamedTuple):
+    """A press of buy that was taken in. started: on the clock of time.perf_counter; decided: what the script says."""
+
+    path: str
+    target: Target
+    lane: Lane
+    right: Right
+    key: str
+    order: str
+    started: float
+    decided: "asyncio.Future[Decided]"
 
 
 class Hot:
@@ -66,66 +82,122 @@ class Hot:
         """Answer what is hot; hand on the rest."""
         if scope["type"] != "http":
             return await self._below(scope, receive, send)
-        try:
-            target = self._pictures.targets.get(scope["path"])
-            if target is not None and scope["method"] == "POST":
-                reply: Reply | None = await self._purchase(scope, receive, target)
-            else:
-                reply = await self._answer(scope, receive)
-        except RefusedError as refused:
-            reply = refused.reply
-        except Exception:  # noqa: BLE001 -- the last resort: it is logged, and the fan gets an answer
-            _log.exception("hot.broken path=%s", scope["path"])
-            reply = replies.BROKEN
+        begun = self.begin(scope["method"], scope["path"], scope["query_string"], scope["headers"])
+        if isinstance(begun, Press):
+            reply: Reply | None = await self.finish(begun)
+        else:
+            reply = begun or await self._answer_slowly(scope, receive)
         if reply is None:
             return await self._below(scope, receive, send)
-        await send(reply.start)
-        await send(reply.body)
-        return None
+        return await reply.send(send)
 
-    async def _purchase(self, scope: Scope, receive: Receive, target: Target) -> Reply:
-        """One press of buy. Raises RefusedError for what is malformed."""
+    def begin(self, method: str, path: str, query: bytes, headers: Headers) -> "Reply | Press | None":
+        """The reply, when nothing has to be waited for; a press, whose decision alone has to be; else None: call this
+        application."""
+        try:
+            target = self._pictures.targets.get(path)
+            if target is not None and method == "POST":
+                return self._begin_press(path, target, query, headers)
+            return self._answer(method, path, headers)
+        except RefusedError as refused:
+            return refused.reply
+        except Exception:  # noqa: BLE001 -- the last resort: it is logged, and the fan gets an answer
+            _log.exception("hot.broken path=%s", path)
+            return replies.BROKEN
+
+    def end(self, press: "Press") -> Reply | None:
+        """The reply to a press that was decided; None when there is more to wait for: finish() it."""
+        try:
+            answer = answer_of(press.order, press.decided.result())
+            if answer.dry or (answer.outcome is _WON and press.target.picture.sale.ack is _CONFIRMED):
+                return None
+            return self._told(press, answer)
+        except CrowdedError:
+            return self._crowded()
+        except Exception:  # noqa: BLE001 -- as above
+            _log.exception("hot.broken path=%s", press.path)
+            return replies.BROKEN
+
+    async def finish(self, press: "Press") -> Reply:
+        """The reply to a press, when it has come."""
+        try:
+            answer = answer_of(press.order, await press.decided)
+            if answer.dry:
+                answer = await self._asked_again(press)
+            if answer.outcome is _WON and press.target.picture.sale.ack is _CONFIRMED:
+                answer = await self._once_confirmed(answer)
+            return self._told(press, answer)
+        except CrowdedError:
+            return self._crowded()
+        except Exception:  # noqa: BLE001 -- as above
+            _log.exception("hot.broken path=%s", press.path)
+            return replies.BROKEN
+
+    def _begin_press(self, path: str, target: Target, query: bytes, given: Headers) -> "Reply | Press | None":
+        """One press of buy, by a right and without a body. Raises RefusedError for what is malformed."""
         # A retry may be of a win whose reply was lost, so it always asks the bucket.
-        if target.early is not None and scope["query_string"] != _RETRY and self._pictures.fresh:
+        if target.early is not None and query != _RETRY and self._pictures.fresh:
             self._metrics.refused_early.counts[target.early_outcome] += 1
             return target.early
-        started = time.perf_counter()
-        headers = dict(scope["headers"])
-        if b"content-length" in headers or b"transfer-encoding" in headers:
-            await pass_over_body(receive, headers)
-        key = headers.get(b"idempotency-key", b"")
-        if not _KEY.fullmatch(key):
-            return replies.BAD_KEY
+        headers = dict(given)
         authorization = headers.get(b"authorization", b"")
-        if authorization.startswith(_RIGHT_SCHEME):
-            right = self._checked(target, authorization)
-        else:
-            right = await self._entrance.by_identity(target.picture, authorization)
-        order, lane = new_order(), self._lane(scope["path"], target, right.fan)
-        try:
-            answer = answer_of(order, await lane.attempt(order, right, key=key.decode()))
-            if answer.dry:
-                answer = await self._asked_again(scope["path"], lane, order, right, key.decode())
-        except CrowdedError:
-            self._metrics.refused_early.counts[Outcome.WAIT] += 1
-            return replies.BY_OUTCOME[Outcome.WAIT]
-        if answer.outcome is Outcome.WON and target.picture.sale.ack is Level.CONFIRMED:
-            answer = await self._once_confirmed(answer)
-        self._metrics.reply_seconds.observe(time.perf_counter() - started)
-        self._metrics.decided.counts[answer.outcome] += 1
-        return _told(target, answer)
+        if not authorization.startswith(_RIGHT_SCHEME) or has_body(headers):
+            return None
+        return self._pressed(path, target, headers, self._checked(target, authorization))
 
-    async def _asked_again(self, path: str, lane: Lane, order: str, right: Right, key: str) -> Answer:
+    def _pressed(self, path: str, target: Target, headers: Mapping[bytes, bytes], right: Right) -> "Reply | Press":
+        """The press of a fan who has a right."""
+        started = time.perf_counter()
+        key = headers.get(b"idempotency-key", b"")
+        if len(key) > limits.IDEMPOTENCY_KEY_LENGTH_MAX or key.translate(None, _KEY_BYTES):
+            return replies.BAD_KEY
+        order, lane, text = new_order(), self._lane(path, target, right.fan), key.decode()
+        try:
+            return Press(path, target, lane, right, text, order, started, lane.attempt(order, right, key=text))
+        except CrowdedError:
+            return self._crowded()
+
+    def _crowded(self) -> Reply:
+        self._metrics.refused_early.counts[Outcome.WAIT] += 1
+        return replies.BY_OUTCOME[Outcome.WAIT]
+
+    async def _answer_slowly(self, scope: Scope, receive: Receive) -> Reply | None:
+        """The reply to what comes with a body, or where somebody else is asked who the fan is."""
+        path, headers = scope["path"], dict(scope["headers"])
+        try:
+            match scope["method"], path.split("/")[3:]:
+                case "POST", ["sales", sale, "reservation"]:
+                    return await self._entrance.reserve(self._pictures.find(sale), headers, receive)
+                case "POST", ["sales", _, "items", _, "purchase"]:
+                    target = self._pictures.targets[path]
+                    await pass_over_body(receive, headers)
+                    right = await self._right(target, headers.get(b"authorization", b""))
+                    begun = self._pressed(path, target, headers, right)
+                    return await self.finish(begun) if isinstance(begun, Press) else begun
+                case _:
+                    return None
+        except RefusedError as refused:
+            return refused.reply
+        except Exception:  # noqa: BLE001 -- as above
+            _log.exception("hot.broken path=%s", path)
+            return replies.BROKEN
+
+    async def _right(self, target: Target, authorization: bytes) -> Right:
+        if authorization.startswith(_RIGHT_SCHEME):
+            return self._checked(target, authorization)
+        return await self._entrance.by_identity(target.picture, authorization)
+
+    async def _asked_again(self, press: "Press") -> Answer:
         """A fan whose bucket is dry while another may have units: asked again while the balancer brings some.
 
         Raises CrowdedError. Sold out is told once all buckets are seen to be dry.
         """
         for _ in range(limits.DRY_ASKED_AGAIN_MAX):
             await asyncio.sleep(limits.DRY_ASKED_AGAIN_S)
-            target = self._pictures.targets.get(path)
+            target = self._pictures.targets.get(press.path)
             if target is not None and target.early_outcome is Outcome.SOLD_OUT and self._pictures.fresh:
                 return _SOLD_OUT
-            answer = answer_of(order, await lane.attempt(order, right, key=key))
+            answer = answer_of(press.order, await press.lane.attempt(press.order, press.right, key=press.key))
             if not answer.dry:
                 return answer
         return answer
@@ -155,22 +227,26 @@ class Hot:
             )
         return lanes[0] if len(lanes) == 1 else lanes[target.picture.sale.bucket_of(fan).number]
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Reply | None:
-        """The reply of the other hot paths, or None when none fits."""
-        path = scope["path"]
+    def _told(self, press: "Press", answer: Answer) -> Reply:
+        self._metrics.reply_seconds.observe(time.perf_counter() - press.started)
+        self._metrics.decided.counts[answer.outcome] += 1
+        return told(press.target, answer)
+
+    def _answer(self, asked: str, path: str, headers: Headers) -> Reply | None:
+        """The reply of the other hot paths, or None when none fits or it has to be waited for."""
         if not path.startswith(PREFIX):
             return None
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]  # the server leaves the body out
+        method = "GET" if asked == "HEAD" else asked  # the server leaves the body out
         match method, path.split("/")[3:]:
             case "POST", ["sales", sale, "reservation"]:
-                return await self._entrance.reserve(self._pictures.find(sale), scope, receive)
+                return replies.UNKNOWN_SALE if self._pictures.find(sale) is None else None
             case "POST", ["sales", sale, "items", _, "purchase"]:
                 return replies.UNKNOWN_SALE if self._pictures.find(sale) is None else replies.UNKNOWN_ITEM
             case "GET", ["sales", sale]:
                 picture = self._pictures.find(sale)
-                return replies.UNKNOWN_SALE if picture is None else _unless_same(scope, picture.shown, picture.etag)
+                return replies.UNKNOWN_SALE if picture is None else _unless_same(headers, picture.shown, picture.etag)
             case "GET", ["sales"]:
-                return _unless_same(scope, self._pictures.listing, self._pictures.listing_etag)
+                return _unless_same(headers, self._pictures.listing, self._pictures.listing_etag)
             case "GET", ["time"]:
                 return replies.success(200, {"now_ms": clock.now_ms(), "sandbox": self._sandbox})
             case _, ["time"] | ["sales"] | ["sales", _]:
@@ -181,11 +257,11 @@ class Hot:
                 return None
 
 
-def _told(target: Target, answer: Answer) -> Reply:
+def told(target: Target, answer: Answer) -> Reply:
     """An answer as HTTP. Made for the fan, so nobody keeps it."""
+    if answer.outcome is _WON:
+        return _won(target, answer)
     match answer.outcome:
-        case Outcome.WON:
-            return _won(target, answer)
         case Outcome.ALREADY_BOUGHT:
             return refusal(Outcome.ALREADY_BOUGHT, order=_dashed(answer.order))
         case Outcome.NOT_OPEN:
@@ -196,27 +272,23 @@ def _told(target: Target, answer: Answer) -> Reply:
 
 def _won(target: Target, answer: Answer) -> Reply:
     """The reply to a win. It is made for each, so it is filled in rather than encoded: nothing in it needs escaping."""
-    order, sale = _dashed(answer.order).encode(), target.picture.sale
-    pay_before_ms = answer.accepted_ms + sale.pay_window_s * 1000
-    body = _WON % (order, sale.sale.encode(), target.item.encode(), answer.unit, answer.level.encode(), pay_before_ms)
-    headers = [
-        replies.JSON,
-        replies.NO_STORE,
-        (b"location", _ORDER_PATH + order),
-        (b"content-length", b"%d" % len(body)),
-    ]
-    return Reply(
-        {"type": "http.response.start", "status": 201, "headers": headers},
-        {"type": "http.response.body", "body": body},
+    order, pay_before_ms = _dashed(answer.order), answer.accepted_ms + target.pay_window_ms
+    body = (
+        f'{{"outcome":"WON","order":"{order}",{target.names},"unit":{answer.unit},"level":"{answer.level}",'
+        f'"pay_before_ms":{pay_before_ms}}}'
     )
+    path, length = f"{_ORDER_PATH}{order}", str(len(body))
+    headers = (replies.JSON, replies.NO_STORE, (b"location", path.encode()), (b"content-length", length.encode()))
+    wire = f"{_WON_HEAD}location: {path}\r\ncontent-length: {length}\r\n\r\n{body}"
+    return Reply(201, headers, body.encode(), wire.encode())
 
 
 def _dashed(order: str) -> str:
     return f"{order[:8]}-{order[8:12]}-{order[12:16]}-{order[16:20]}-{order[20:]}"
 
 
-def _unless_same(scope: Scope, shown: Reply, etag: bytes) -> Reply:
+def _unless_same(headers: Headers, shown: Reply, etag: bytes) -> Reply:
     """The reply, or 304 when the client has just this already."""
-    if dict(scope["headers"]).get(b"if-none-match") != etag:
+    if dict(headers).get(b"if-none-match") != etag:
         return shown
     return replies.reply(304, b"", (replies.SHARED, (b"etag", etag)))

@@ -134,7 +134,7 @@ def _content(schema: str, schemas: dict[str, Any]) -> dict[str, Any]:
 def _refusal(problems: Sequence[Reply]) -> dict[str, Any]:
     """One status with every problem that is told in it. The examples are the bodies that are really sent."""
     examples = {code_of(one): {"summary": facts_of(one)["title"], "value": facts_of(one)} for one in problems}
-    names = {name.decode() for one in problems for name, _ in one.start["headers"]}
+    names = {name.decode() for one in problems for name, _ in one.headers}
     headers = {"Cache-Control": _header(_cache_words(problems))}
     if "retry-after" in names:
         headers["Retry-After"] = {
@@ -153,7 +153,7 @@ def _refusal(problems: Sequence[Reply]) -> dict[str, Any]:
 
 
 def _cache_words(problems: Sequence[Reply]) -> str:
-    shared = [f"`{code_of(one)}`" for one in problems if (b"cache-control", b"no-store") not in one.start["headers"]]
+    shared = [f"`{code_of(one)}`" for one in problems if (b"cache-control", b"no-store") not in one.headers]
     if not shared:
         return "`no-store`"
     return f"`no-store`, or `public, max-age=1` where {' and '.join(shared)} holds for everybody"

@@ -60,7 +60,7 @@ def reservation_problems() -> tuple[Reply, ...]:
 
 def facts_of(reply: Reply) -> dict[str, Any]:
     """The body of a problem."""
-    data: dict[str, Any] = orjson.loads(reply.body["body"])
+    data: dict[str, Any] = orjson.loads(reply.body)
     return data
 
 

@@ -47,10 +47,13 @@ class SalePicture:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a purchase path names. early: the refusal that holds for everybody now, with its outcome."""
+    """What a purchase path names. early: the refusal that holds for everybody now, with its outcome. names: sale and
+    item as they stand in the reply to a win."""
 
     picture: SalePicture
     item: str
+    names: str
+    pay_window_ms: int
     early: Reply | None
     early_outcome: Outcome
 
@@ -99,7 +102,7 @@ class Pictures:
             except Exception as trouble:  # noqa: BLE001 -- whatever it is, the next look may go well
                 _log.warning("picture.stale trouble=%s: %s", type(trouble).__name__, trouble)
                 if not self.fresh:
-                    self.targets = _targets(self._by_name, early=False)
+                    self.targets = targets_of(self._by_name, early=False)
             await asyncio.sleep(limits.PICTURE_REFRESH_S)
 
     async def renew(self) -> None:
@@ -121,7 +124,7 @@ class Pictures:
         seen = {sale.sale: [next(facts) for _ in sale.all_buckets] for sale in self._sales}
         self._by_name = {sale.sale: draw(sale, seen[sale.sale], self._facts.get(sale.sale)) for sale in self._sales}
         self._facts = seen
-        self.targets = _targets(self._by_name, early=True)
+        self.targets = targets_of(self._by_name, early=True)
         self.listing, self.listing_etag = _shown([picture.data for picture in self._by_name.values()])
         self._seen = started
         await self._mark_memory(buckets, read)
@@ -135,12 +138,14 @@ class Pictures:
             _log.warning("memory.not_kept trouble=%s: %s", type(trouble).__name__, trouble)
 
 
-def _targets(pictures: Mapping[str, SalePicture], *, early: bool) -> dict[str, Target]:
+def targets_of(pictures: Mapping[str, SalePicture], *, early: bool) -> dict[str, Target]:
     """The purchase paths of all sales. early: whether the pictures are young enough to refuse by."""
     return {
         f"{PREFIX}sales/{name}/items/{item.item}/purchase": Target(
             picture=picture,
             item=item.item,
+            names=f'"sale":"{name}","item":"{item.item}"',
+            pay_window_ms=picture.sale.pay_window_s * 1000,
             early=picture.early.get(item.item) if early else None,
             early_outcome=picture.outcome.get(item.item, Outcome.UNKNOWN),
         )

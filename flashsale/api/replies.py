@@ -1,6 +1,6 @@
 """Ready-made HTTP replies: made once, sent many times. Refusals are RFC 9457 problems."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -22,32 +22,37 @@ _PROBLEM: Final = (b"content-type", b"application/problem+json")
 
 
 class Reply(NamedTuple):
-    """The two ASGI messages of one answer. Not to be changed: it may be sent to many."""
+    """One answer, which may be sent to many. wire: its headers, an empty line and its body, as they go out."""
 
-    start: Message
-    body: Message
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    wire: bytes
+
+    async def send(self, send: Send) -> None:
+        """Answer by ASGI."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
 
     def response(self) -> Response:
         """The same for Starlette."""
-        headers = {name.decode(): value.decode() for name, value in self.start["headers"]}
-        return Response(self.body["body"], status_code=self.start["status"], headers=headers)
+        headers = {name.decode(): value.decode() for name, value in self.headers}
+        return Response(self.body, status_code=self.status, headers=headers)
 
 
 class RefusedError(Exception):
     """Carries the reply that ends a request, from wherever it is found out."""
 
     def __init__(self, refused: Reply) -> None:
-        super().__init__(refused.body["body"])
+        super().__init__(refused.body)
         self.reply = refused
 
 
 def reply(status: int, body: bytes, headers: Headers) -> Reply:
     """An answer of these bytes; the length is added."""
-    length = (b"content-length", b"%d" % len(body))
-    return Reply(
-        start={"type": "http.response.start", "status": status, "headers": [*headers, length]},
-        body={"type": "http.response.body", "body": body},
-    )
+    whole = (*headers, (b"content-length", b"%d" % len(body)))
+    lines = b"".join(b"%s: %s\r\n" % header for header in whole)
+    return Reply(status, whole, body, b"%s\r\n%s" % (lines, body))
 
 
 def success(status: int, data: Mapping[str, Any], *headers: tuple[bytes, bytes]) -> Reply:
@@ -63,17 +68,19 @@ def problem(
     detail: str = "",
     retry_after_s: int = 0,
     shared: bool = False,
+    headers: Sequence[tuple[bytes, bytes]] = (),
     **more: Any,
 ) -> Reply:
     """A refusal by RFC 9457. shared: it holds for everybody, so that a cache may give it for a second."""
     data: dict[str, Any] = {"type": f"/problems/{slug}", "title": title, "status": status}
     if detail:
         data["detail"] = detail
-    headers = [_PROBLEM, SHARED if shared else NO_STORE]
+    retry_after: Headers = ()
     if retry_after_s:
         data["retry_after_s"] = retry_after_s
-        headers.append((b"retry-after", b"%d" % retry_after_s))
-    return reply(status, orjson.dumps(data | more), headers)
+        retry_after = [(b"retry-after", b"%d" % retry_after_s)]
+    kept = SHARED if shared else NO_STORE
+    return reply(status, orjson.dumps(data | more), (_PROBLEM, kept, *retry_after, *headers))
 
 
 def slug_of(outcome: Outcome) -> str:
@@ -120,16 +127,12 @@ IDENTITY_AWAY: Final = problem(503, "identity-away", "We can't check who you are
 
 def unauthorized(detail: str) -> Reply:
     """401 with the scheme that is asked for."""
-    made = problem(401, "no-identity", "Sign in first", detail=detail)
-    made.start["headers"].append((b"www-authenticate", b"Bearer"))
-    return made
+    return problem(401, "no-identity", "Sign in first", detail=detail, headers=[(b"www-authenticate", b"Bearer")])
 
 
 def not_allowed(allow: str) -> Reply:
     """405 with the method that fits."""
-    made = problem(405, "method-not-allowed", "Method Not Allowed")
-    made.start["headers"].append((b"allow", allow.encode()))
-    return made
+    return problem(405, "method-not-allowed", "Method Not Allowed", headers=[(b"allow", allow.encode())])
 
 
 def bad_input(detail: str) -> Reply:

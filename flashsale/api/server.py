@@ -1,7 +1,7 @@
 """The web server of an api process: uvicorn, told what this application needs of it."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Final
@@ -9,41 +9,42 @@ from typing import Final
 import uvicorn
 
 from flashsale.api.app import Api
-from flashsale.api.one_write import OneWrite
+from flashsale.api.protocol import HotProtocol
 from flashsale.errors import SurroundingsError
 
 BACKLOG: Final = 4096
 GRACE_S: Final = 10
 
 
-def run(api: Api, listener: socket.socket, *, on_started: Callable[[], None] = lambda: None) -> None:
-    """Answer on a listening socket until told to stop. on_started: called when requests are taken.
+def run(api: Api, listeners: Sequence[socket.socket], *, on_started: Callable[[], None] = lambda: None) -> None:
+    """Answer on listening sockets until told to stop. on_started: called when requests are taken.
 
     Raises what kept the application from starting: SurroundingsError when a store is away.
     """
-    server = _Server(
-        uvicorn.Config(
-            api,
-            interface="asgi3",
-            loop="uvloop",
-            http=OneWrite,
-            lifespan="on",
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
-            backlog=BACKLOG,
-        ),
-        api=api,
-        on_started=on_started,
-    )
+    server = _Server(configured(api), api=api, on_started=on_started)
     with suppress(SystemExit):  # an application that does not start ends uvicorn so; the reason is raised below
-        server.run(sockets=[listener])
+        server.run(sockets=list(listeners))
     if api.trouble is not None:
         raise api.trouble
     if not server.started:
         raise SurroundingsError("The web server could not start; its log above says why.")
+
+
+def configured(api: Api, *, grace_s: int = GRACE_S) -> uvicorn.Config:
+    """What uvicorn is told. grace_s: how long requests under way may take when it is to stop."""
+    return uvicorn.Config(
+        api,
+        interface="asgi3",
+        loop="uvloop",
+        http=HotProtocol,
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=grace_s,
+        backlog=BACKLOG,
+    )
 
 
 class _Server(uvicorn.Server):

@@ -29,7 +29,7 @@ def site(addresses: Addresses, folder: Path) -> Iterator[str]:
     folder.mkdir(parents=True, exist_ok=True)
     environment = _environment(addresses, folder)
     with ExitStack() as stack:
-        api = stack.enter_context(_process(["serve", "--port", str(port)], environment, folder))
+        api = stack.enter_context(_process(["serve", "--processes", "1", "--port", str(port)], environment, folder))
         stack.enter_context(_process(["worker"], environment, folder))
         base_url = f"http://127.0.0.1:{port}"
         until(lambda: _ready(api, base_url, folder), what="the api is ready", deadline_s=_START_S)

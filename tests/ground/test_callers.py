@@ -35,7 +35,7 @@ async def test_a_crowd_gets_all_units_and_no_more(redis: Redis, sale_name: str) 
     """Given 300 units / When 1,000 fans press three times each at once / Then 300 win, each one unit, and all hear."""
     sizes: list[int] = []
     await opened(redis, sale_name, units=300)
-    purchases = Purchases(redis, on_batch=sizes.append)
+    purchases = Purchases(redis, on_batch=lambda size, _: sizes.append(size))
     presses = [press(purchases, sale_name, f"fan-{n % 1000}", key=f"k{n // 1000}") for n in range(3000)]
     answers = await asyncio.gather(*presses)
     won = [answer for answer in answers if answer.outcome is Outcome.WON]

@@ -14,6 +14,7 @@ import uvicorn
 
 from flashsale import config, stores
 from flashsale.api.app import Api
+from flashsale.api.server import configured
 from flashsale.cli.serve import listen
 from flashsale.config import Settings, settling_of
 from flashsale.embedded import Addresses
@@ -47,9 +48,7 @@ async def _served(server: uvicorn.Server, listener: socket.socket) -> None:
 async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """An api on a free port, with a client of it."""
     listener = listen(settings.host, 0)
-    server = uvicorn.Server(
-        uvicorn.Config(Api(settings), http="httptools", lifespan="on", log_level="warning", timeout_graceful_shutdown=2)
-    )
+    server = uvicorn.Server(configured(Api(settings), grace_s=2))
     task = asyncio.create_task(_served(server, listener))
     try:
 

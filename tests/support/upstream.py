@@ -54,11 +54,11 @@ def upstream(answer: Callable[[Asked], Reply]) -> Iterator[Upstream]:
                 self._send_stream(told.stream)
                 return
             reply = told.answer(asked)
-            self.send_response_only(reply.start["status"])
-            for name, value in reply.start["headers"]:
+            self.send_response_only(reply.status)
+            for name, value in reply.headers:
                 self.send_header(name.decode(), value.decode())
             self.end_headers()
-            self.wfile.write(reply.body["body"])
+            self.wfile.write(reply.body)
 
         def do_GET(self) -> None:
             self.do_POST()

@@ -150,3 +150,38 @@ async def test_past_the_bound_it_is_crowded() -> None:
     await release(server, coalescer)
     assert await asyncio.gather(*answers) == [10, 20, 30]
     assert server.batches == [[1], [2, 3]]
+
+
+async def test_who_waited_too_long_is_not_sent() -> None:
+    """Given a call that takes longer than anybody may wait / When it has ended / Then who waited for it is told that
+    they were not taken in; who came later is sent, with the time that the first of them waited."""
+    server = Server()
+    told: list[tuple[int, float]] = []
+    coalescer = Coalescer(server.call, wait_s_max=0.1, on_batch=lambda size, waited_s: told.append((size, waited_s)))
+    first = coalescer.submit(1)
+    await turns()
+    late = [coalescer.submit(2), coalescer.submit(3)]
+    await asyncio.sleep(0.15)
+    punctual = coalescer.submit(4)
+    server.gates[0].set_result(None)
+    await turns()
+    assert [type(one.exception()) for one in late] == [CrowdedError] * 2
+    await release(server, coalescer)
+    assert [await first, await punctual] == [10, 40]
+    assert server.batches == [[1], [4]]
+    assert [size for size, _ in told] == [1, 1]
+    assert told[0][1] < 0.1 < told[1][1] < 1
+
+
+async def test_who_has_gone_away_is_not_sent() -> None:
+    """Given some who wait for their turn / When one of them goes away / Then the others alone are sent."""
+    server = Server()
+    coalescer = made(server)
+    answers = [coalescer.submit(1)]
+    await turns()
+    gone = coalescer.submit(2)
+    answers.append(coalescer.submit(3))
+    gone.cancel()
+    await release(server, coalescer)
+    assert await asyncio.gather(*answers) == [10, 30]
+    assert server.batches == [[1], [3]]

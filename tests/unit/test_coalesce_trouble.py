@@ -90,7 +90,7 @@ async def test_a_wrong_number_of_answers_is_an_error_for_somebody(given: list[in
 async def test_trouble_in_the_counter_leaves_nobody_waiting() -> None:
     """When what counts batches raises / Then every asker gets that exception, and the next one too: none waits."""
 
-    def broken(size: int) -> None:
+    def broken(size: int, waited_s: float) -> None:
         raise RuntimeError("the counter is broken")
 
     async def call(asked: Sequence[int]) -> Sequence[int]:
@@ -132,7 +132,7 @@ async def test_batches_are_counted() -> None:
     """When calls are made / Then each one's size is told once."""
     sizes: list[int] = []
     server = Server()
-    coalescer = Coalescer(server.call, in_flight_max=1, batch_max=2, on_batch=sizes.append)
+    coalescer = Coalescer(server.call, in_flight_max=1, batch_max=2, on_batch=lambda size, _: sizes.append(size))
     answers = [coalescer.submit(n) for n in range(5)]
     await release(server, coalescer)
     await asyncio.gather(*answers)

@@ -13,8 +13,8 @@ HONEST = [outcome for outcome in Outcome if outcome not in {Outcome.WON, Outcome
 
 def answer_to(reply: Reply) -> Answer:
     """A reply of the engine's as the crowd reads it."""
-    headers = {name.decode(): value.decode() for name, value in reply.start["headers"]}
-    return read(reply.start["status"], headers, reply.body["body"])
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    return read(reply.status, headers, reply.body)
 
 
 @pytest.mark.parametrize("outcome", HONEST)

@@ -19,13 +19,13 @@ from starlette.routing import Route
 
 from flashsale import purchase
 from flashsale.api import app, hot, openapi, orders, picture
-from flashsale.api.replies import PREFIX, slug_of
+from flashsale.api.replies import PREFIX, Reply, slug_of
 from flashsale.config import Settings
 from flashsale.order import Order, State
 from flashsale.outcomes import TELLINGS, Outcome
 from flashsale.sale import Reservation, Sale
-from flashsale.stock import BucketFacts
 from tests.support import samples
+from tests.support.pictures import picture_of
 
 # Pages for people and their files are no part of the API.
 PAGES: Final = {"/", "/docs", "/openapi.json", "/problems/{slug}", "/s", "/s/{sale}", "/static/{name}"}
@@ -121,11 +121,11 @@ def test_every_example_fits_its_schema(document: dict[str, Any]) -> None:
 def test_a_sale_is_described_as_it_is_shown(document: dict[str, Any]) -> None:
     """Given a sale as the picture shows it / Then its fields are just those of the schema, and it fits."""
     sale = samples.sale("mi3", reservation=Reservation(opens_ms=0, closes_ms=samples.FAR_MS, capacity=10))
-    shown = orjson.loads(_picture(sale).shown.body["body"])
+    shown = orjson.loads(picture_of(sale).shown.body)
     _same_fields(document, "Sale", shown)
     _same_fields(document, "Item", shown["items"][0])
     _same_fields(document, "ReservationTimes", shown["reservation"])
-    _check(document, "Sale", orjson.loads(_picture(samples.sale("mi3")).shown.body["body"]))
+    _check(document, "Sale", orjson.loads(picture_of(samples.sale("mi3")).shown.body))
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -141,16 +141,16 @@ def test_an_order_is_described_as_it_is_shown(document: dict[str, Any], state: S
 def test_a_win_is_described_as_it_is_told(document: dict[str, Any]) -> None:
     """Given a win / Then its body is just that of the schema, and its Location is described."""
     answer = purchase.Answer(Outcome.WON, order=uuid.uuid4().hex, unit=7, accepted_ms=5)
-    targets = picture._targets({"mi3": _picture(samples.sale("mi3"))}, early=True)
-    reply = hot._told(targets["/api/v1/sales/mi3/items/a/purchase"], answer)
-    _same_fields(document, "Won", orjson.loads(reply.body["body"]))
+    targets = picture.targets_of({"mi3": picture_of(samples.sale("mi3"))}, early=True)
+    reply = hot.told(targets["/api/v1/sales/mi3/items/a/purchase"], answer)
+    _same_fields(document, "Won", orjson.loads(reply.body))
     path = "/api/v1/sales/{sale}/items/{item}/purchase"
-    response = document["paths"][path]["post"]["responses"][str(reply.start["status"])]
-    sent = {name.decode() for name, _ in reply.start["headers"]} - {"content-type", "content-length"}
+    response = document["paths"][path]["post"]["responses"][str(reply.status)]
+    sent = {name.decode() for name, _ in reply.headers} - {"content-type", "content-length"}
     assert {name.lower() for name in response["headers"]} == sent
 
 
-async def test_the_time_is_described_as_it_is_told(document: dict[str, Any]) -> None:
+def test_the_time_is_described_as_it_is_told(document: dict[str, Any]) -> None:
     """Given the answer to GET /time, in the sandbox or not / Then it is of the schema described."""
     nothing = cast(Any, None)
     for sandbox in (True, False):
@@ -158,9 +158,9 @@ async def test_the_time_is_described_as_it_is_told(document: dict[str, Any]) -> 
             below=nothing, pictures=nothing, purchases=nothing, confirmations=nothing, entrance=nothing,
             right_keys=nothing, metrics=nothing, sandbox=sandbox,
         )  # fmt: skip
-        reply = await lane._answer({"method": "GET", "path": f"{PREFIX}time"}, nothing)
-        assert reply is not None
-        _same_fields(document, "Time", told := orjson.loads(reply.body["body"]))
+        reply = lane._answer("GET", f"{PREFIX}time", ())
+        assert isinstance(reply, Reply)
+        _same_fields(document, "Time", told := orjson.loads(reply.body))
         assert told["sandbox"] is sandbox
 
 
@@ -208,7 +208,7 @@ def _purchase_form() -> str:
     """The path of a purchase, read from the targets of a sale and an item whose names are those of the parameters."""
     forms = {
         path.replace("sale-name", "{sale}").replace("item-name", "{item}")
-        for path in picture._targets({"sale-name": _picture(_named("item-name"))}, early=True)
+        for path in picture.targets_of({"sale-name": picture_of(_named("item-name"))}, early=True)
     }
     (form,) = forms
     return form
@@ -264,12 +264,3 @@ def _check(document: dict[str, Any], schema: str, value: Any) -> None:
 def _same_fields(document: dict[str, Any], schema: str, value: dict[str, Any]) -> None:
     assert list(value) == list(document["components"]["schemas"][schema]["properties"])
     _check(document, schema, value)
-
-
-def _picture(sale: Sale) -> picture.SalePicture:
-    facts = BucketFacts(
-        now_ms=1_000, loaded=True, generation=sale.generation, version=1, state=sale.state, opens_ms=sale.opens_ms,
-        closes_ms=sale.closes_ms, free={"a": 0, "b": 1}, moving={}, lost={}, moves=0, wins=0, returned=0,
-        loads=0, reserved=3, reserved_by_channel={}, outbox=0, fenced=False,
-    )  # fmt: skip
-    return picture.draw(sale, [facts])

@@ -58,7 +58,7 @@ def test_a_body_over_the_limit_stays_outside(fans: httpx.Client, api: Upstream) 
     assert fans.post(path, content=b"x" * limits.BODY_BYTES_MAX).status_code == 409
     answer = fans.post(path, content=b"x" * (limits.BODY_BYTES_MAX + 1))
     assert answer.status_code == 413
-    assert answer.content == replies.TOO_LARGE.body["body"]
+    assert answer.content == replies.TOO_LARGE.body
     assert answer.headers["content-type"] == "application/problem+json"
     assert len(api.asked) == 1
 
