@@ -7,7 +7,7 @@ ratio of the two, and the conditions.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from flashsale.bench import conditions, engine, http, levels, memory, writer
+from flashsale.bench import conditions, edge, engine, http, levels, memory, scale, writer
 from flashsale.bench.ground import Ground, own_ground
 from flashsale.bench.report import Metric, Report, print_report
 from flashsale.errors import BadInputError
@@ -25,9 +25,11 @@ class Suite(Protocol):
 
 SUITES: Final[Mapping[str, Suite]] = {
     "http": http.run,
+    "edge": edge.run,
     "engine": engine.run,
     "writer": writer.run,
     "memory": memory.run,
+    "scale": scale.run,
     "levels": levels.run,
     "levels_cluster": levels.run_on_cluster,
 }

@@ -30,7 +30,7 @@ class Crowd:
         """New fans for the next round."""
         names = fans(number, first=self.seen)
         self.seen += number
-        self.presses = [self._press(OPEN, fan) for fan in names]
+        self.presses = [self.press(OPEN, fan) for fan in names]
 
     def refused(self, number: int) -> list[Press]:
         """In turn: sold out, not open yet, and a right that is not ours."""
@@ -39,14 +39,15 @@ class Crowd:
         for place, fan in enumerate(fans(number)):
             match place % 3:
                 case 0:
-                    presses.append(self._press(SOLD_OUT, fan))
+                    presses.append(self.press(SOLD_OUT, fan))
                 case 1:
-                    presses.append(self._press(NOT_OPEN, fan))
+                    presses.append(self.press(NOT_OPEN, fan))
                 case _:
-                    presses.append(self._press(OPEN, fan, keys=foreign))
+                    presses.append(self.press(OPEN, fan, keys=foreign))
         return presses
 
-    def _press(self, name: str, fan: str, *, keys: RightKeys | None = None) -> Press:
+    def press(self, name: str, fan: str, *, keys: RightKeys | None = None) -> Press:
+        """One press of this fan on that sale. keys: those of another than us."""
         expires_s = self.sales[name].closes_ms // 1000
         right = Right(Kind.RESERVATION, name, fan, LANE_PUBLIC, CHANNEL, expires_s)
         path = f"/api/v1/sales/{name}/items/{ITEM}/purchase"

@@ -53,10 +53,10 @@ class Generator(Protocol):
         """Send these in turn for so long, from the first again after the last."""
 
 
-def generator(folder: Path) -> Generator:
+def generator(folder: Path, *, connections: int = CONNECTIONS) -> Generator:
     """wrk when it is on the path, else our own. folder: where wrk's requests are put."""
     found = shutil.which("wrk")
-    return Wrk(Path(found), folder) if found else Own()
+    return Wrk(Path(found), folder, connections) if found else Own(connections)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ class Wrk:
 
     program: Path
     folder: Path
+    connections: int = CONNECTIONS
 
     @property
     def name(self) -> str:
@@ -77,7 +78,7 @@ class Wrk:
         requests.write_text("".join(f"{one.path} {one.right} {one.key}\n" for one in presses))
         with as_file(files("flashsale.bench") / "wrk.lua") as script:
             process = await asyncio.create_subprocess_exec(
-                self.program, "--threads", "1", "--connections", str(CONNECTIONS),
+                self.program, "--threads", "1", "--connections", str(self.connections),
                 "--duration", f"{duration_s:.0f}s", "--script", script, f"http://127.0.0.1:{port}/",
                 "--", requests, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             )  # fmt: skip

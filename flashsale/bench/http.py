@@ -33,7 +33,7 @@ REFUSED: Final = "refusal"
 PROGRAMS: Final = {
     BARE: reference("flashsale.bench.programs:bare_program"),
     USUAL: reference("flashsale.bench.programs:usual"),
-    OURS: ["-m", "flashsale", "serve", "--host", "127.0.0.1"],
+    OURS: ["-m", "flashsale", "serve", "--processes", "1", "--host", "127.0.0.1"],
 }
 REFUSALS: Final = 3_000
 _RATE_AT_FIRST: Final = 30_000  # presses to bring for each second before any rate is known

@@ -225,9 +225,12 @@ async def _processes(ground: Ground, *, right_key: str) -> AsyncIterator[int]:
     """An api and a worker, as the product starts them. Gives the api's port."""
     with tempfile.TemporaryDirectory(prefix="flashsale-bench-") as name, ExitStack() as ending:
         folder = Path(name)
-        around = {"environment": environment_of(ground.addresses, folder=folder, right_key=right_key), "folder": folder}
-        api = ending.enter_context(running("api", ["-m", "flashsale", "serve", "--host", "127.0.0.1"], **around))  # type: ignore[arg-type]
-        ending.enter_context(running("worker", ["-m", "flashsale", "worker"], listens=False, **around))  # type: ignore[arg-type]
+        environment = environment_of(ground.addresses, folder=folder, right_key=right_key)
+        serve = ["-m", "flashsale", "serve", "--processes", "1", "--host", "127.0.0.1"]
+        api = ending.enter_context(running("api", serve, environment=environment, folder=folder))
+        ending.enter_context(
+            running("worker", ["-m", "flashsale", "worker"], environment=environment, folder=folder, listens=False)
+        )
         await answering(api, folder=folder)
         await _ready(api.port)
         yield api.port

@@ -44,6 +44,13 @@ def pin(pid: int, core: int | None) -> None:
             os.sched_setaffinity(int(thread.name), {core})
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that this one has started and that are still there. Linux only; elsewhere none are known."""
+    if sys.platform != "linux":
+        return []
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 @contextmanager
 def pinned_here(core: int | None) -> Iterator[None]:
     """Keep this process on one core, and let it go again at the end."""

@@ -20,12 +20,15 @@ TARGETS: Final[Mapping[str, str]] = {
     "http.purchase": "≥ 0.85",
     "http.purchase_usual": "≥ 4",
     "http.refusal": "≥ 0.95",
+    "edge.sold_out": "≥ 0.85",
     "engine.wins": "≥ 5",
     "engine.wins_pipelined": "≥ 2.5",
     "engine.losses": "≥ 8",
     "engine.losses_pipelined": "≥ 4",
     "writer.landed": "≥ 0.8",
     "memory.reservation": "≤ 10 bytes",
+    "scale.buckets": "≤ 1.15",
+    "scale.processes": "≤ 1.15",
 }
 COLUMNS: Final = ("metric", "value", "unit", "reference", "its value", "ratio", "target", "rounds")
 BUSY_MIN: Final = 0.8

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flashsale import bench
-from flashsale.bench import conditions, engine, levels, memory, writer
+from flashsale.bench import conditions, edge, engine, levels, memory, nginx, scale, writer
 from flashsale.bench.ground import Ground, attempts, fans, own_ground
 from flashsale.bench.report import Metric
 from flashsale.embedded import EmbeddedError
@@ -71,6 +71,31 @@ async def test_writer_and_memory_measure(ground: Ground) -> None:
     assert 8 < reservation.value < reservation.reference_value / 3
 
 
+async def test_the_edge_is_measured_beside_a_constant(ground: Ground) -> None:
+    """Given short rounds / When edge runs one / Then "sold out" has its figure, and few presses reached the app."""
+    if nginx.program() is None:
+        missing(nginx.MISSING)
+    metrics = await edge.run(ground, rounds=1, on_progress=lambda what: None, seconds=1.0)
+
+    assert names(metrics) == {"edge.sold_out"}
+    said = metrics[0].conditions
+    assert metrics[0].value > 0
+    assert metrics[0].reference_value > 0
+    assert 0 < said["reached_the_app"] < said["answers"] / 10
+
+
+@pytest.mark.timeout(240)
+async def test_what_a_purchase_costs_in_more_buckets_and_by_more_processes(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given short rounds and fewer processes / When scale runs one / Then both have a figure beside one of each."""
+    monkeypatch.setattr(scale, "PROCESSES", 2)
+    metrics = await scale.run(ground, rounds=1, on_progress=lambda what: None, seconds=1.0, rate_max=40_000)
+
+    assert [metric.full_name for metric in metrics] == ["scale.buckets", "scale.processes"]
+    assert all(metric.value > 0 and metric.reference_value > 0 for metric in metrics)
+
+
 @pytest.mark.timeout(120)
 async def test_levels_are_measured_beside_accepted(ground: Ground) -> None:
     """Given short rounds / When levels runs one / Then each level above accepted has its rate and its reply times,
@@ -106,4 +131,4 @@ def test_the_crowd_can_be_had_again() -> None:
 
 def test_every_suite_of_the_command_is_known() -> None:
     """Given the command's suites / Then those of measure.md that exist are there."""
-    assert set(bench.SUITES) == {"http", "engine", "writer", "memory", "levels", "levels_cluster"}
+    assert set(bench.SUITES) == {"http", "edge", "engine", "writer", "memory", "scale", "levels", "levels_cluster"}
