@@ -18,7 +18,7 @@ from string import Template
 from typing import Final
 
 import flashsale
-from flashsale.bench.processes import children_of
+from flashsale.bench.processes import children_of, end
 from flashsale.bench.uvicorns import free_port
 from flashsale.embedded import die_with_parent
 from flashsale.errors import SurroundingsError
@@ -30,7 +30,6 @@ _API: Final = "api:8000"
 _RATE: Final = "rate=200r/s"
 _WORKERS: Final = "worker_processes auto;"
 _START_S_MAX: Final = 10.0
-_STOP_S_MAX: Final = 10.0
 _POLL_S: Final = 0.02
 # As little as an nginx can do that answers with this status, these headers and this body.
 _CONSTANT: Final = Template("""
@@ -144,12 +143,7 @@ def _running(folder: Path, command: list[str | Path], port: int) -> Iterator[Ngi
         _await(process, port, log)
         yield Nginx(port, process)
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_S_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def _await(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:

@@ -4,6 +4,7 @@ Both are Linux's; elsewhere nothing is pinned and no CPU figure is given.
 """
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+_STOP_S_MAX = 10.0
 _CLOCK_OF_PROCESS = 2  # Linux: the clock that counts the CPU time of all threads of a process
 
 
@@ -42,6 +44,16 @@ def pin(pid: int, core: int | None) -> None:
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with suppress(ProcessLookupError):  # a thread may end while we look
             os.sched_setaffinity(int(thread.name), {core})
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Tell a process to end and wait for it; one that does not is killed."""
+    process.terminate()
+    try:
+        process.wait(_STOP_S_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def children_of(pid: int) -> list[int]:

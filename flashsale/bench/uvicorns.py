@@ -15,13 +15,12 @@ from typing import Final
 
 import flashsale
 from flashsale import rights
-from flashsale.bench.processes import pin
+from flashsale.bench.processes import end, pin
 from flashsale.config import ENV_PREFIX
 from flashsale.embedded import Addresses, die_with_parent
 from flashsale.errors import SurroundingsError
 
 _START_S_MAX: Final = 20.0
-_STOP_S_MAX: Final = 10.0
 _POLL_S: Final = 0.02
 _TAIL: Final = 800
 
@@ -93,12 +92,7 @@ def running(
         pin(process.pid, core)
         yield Program(name, process, port)
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_S_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 async def answering(program: Program, *, folder: Path) -> None:
