@@ -38,7 +38,7 @@ LEAD_S: Final = 4
 CLUSTER_BUCKETS: Final = 4
 STALLED_S: Final = 60.0
 LANDED_S: Final = 120.0
-SHOWN_S: Final = 10.0
+SHOWN_S: Final = 30.0
 _LOOK_S: Final = 0.2
 _AUDIT_FIELDS: Final = (
     "item", "pool", "loaded", "free", "moving", "outbox", "live", "returning", "difference",

@@ -5,10 +5,12 @@ import sys
 from array import array
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from flashsale.bench.uvicorns import free_port
 from flashsale.errors import BadInputError, FlashsaleError
 from flashsale.outcomes import Outcome
 from loadtest import soak, tail
@@ -16,6 +18,7 @@ from loadtest.faults import __main__ as suite
 from loadtest.faults import catalogue, runs
 from loadtest.faults.base import CLUSTER, SINGLE, After, Fault
 from loadtest.faults.catalogue import FAULTS
+from loadtest.faults.clocks import Clocks
 from loadtest.faults.scene import STOPPED, Scene, held, state_of
 from loadtest.faults.valkey import last_lines
 from loadtest.faults.webhooks import Webhooks
@@ -268,3 +271,12 @@ def test_a_process_that_another_fault_has_killed_is_gone() -> None:
         process.kill()
         process.wait()
         assert state_of(process.pid) == ""
+
+
+async def test_a_clock_is_not_seen_while_the_api_is_away() -> None:
+    """Given an api that another fault has killed / When its clock is looked at / Then it is not seen, and no error."""
+    clocks = Clocks(at_s=1.0)
+    clocks.observed["api_clock_off_s"] = 0.0
+    away = cast(Any, SimpleNamespace(base_url=f"http://127.0.0.1:{free_port()}"))
+    assert await clocks._seen_off(away) is False
+    assert clocks.seen_to_work() == 0
