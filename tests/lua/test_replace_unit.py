@@ -305,3 +305,19 @@ async def test_a_line_that_is_not_there_ends_nothing(
             await at(verbs.redis, "a", order, "alice", unit)
     assert await seen(verbs) == before
     assert [one.live for one in before.lines["alice"]] == [True]
+
+
+async def test_a_fenced_bucket_gives_no_unit(verbs: Verbs, attempts: Attempts, told: Tell, sale_name: str) -> None:
+    """Given a bucket that is being rebuilt / When an order is to have another unit, or has one already / Then the
+    bucket can't say, and nothing is changed; when the fence falls, it can."""
+    await opened(verbs, told, sale_name)
+    line = await refused(verbs, attempts)
+    await verbs.fence("7")
+    before = await seen(verbs)
+    for tried in ([1], [2]):
+        assert await verbs.replace_unit("a", line, *tried, accepted_ms=AT_MS) == (Outcome.UNAVAILABLE, 0)
+    stranger = attempts.line("bob")
+    assert await verbs.replace_unit("a", stranger, 1, accepted_ms=AT_MS) == (Outcome.UNAVAILABLE, 0)
+    assert await seen(verbs) == before
+    await verbs.unfence("7", wins=1)
+    assert await verbs.replace_unit("a", line, 1, accepted_ms=AT_MS) == (Effect.APPLIED, 2)
