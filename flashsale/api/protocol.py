@@ -79,7 +79,8 @@ class HotProtocol(HttpToolsProtocol):
 
     def _begun(self) -> Reply | Press | None:
         """What the hot lane makes of the request; None where it has to go the long way: it has more to it than method,
-        path and headers, one before it is under way, the connection is to be closed, the client does not read."""
+        path and headers, one before it is under way, the connection is to be closed, the client does not read, the path
+        is not written plainly."""
         parser, hot = self.parser, cast("Hot | None", getattr(self.app, "hot", None))
         if hot is None or self.root_path or self.limit_concurrency is not None or self.flow.write_paused:
             return None
@@ -88,7 +89,7 @@ class HotProtocol(HttpToolsProtocol):
         method = parser.get_method()
         if method == b"HEAD" or parser.get_http_version() != "1.1":
             return None
-        if parser.should_upgrade() or not parser.should_keep_alive():
+        if parser.should_upgrade() or not parser.should_keep_alive() or b"%" in self.url or b"#" in self.url:
             return None
         path, _, query = self.url.partition(b"?")
         return hot.begin(method.decode(), path.decode("latin-1"), query, self.headers)
