@@ -37,7 +37,9 @@ async def snapshot(redis: Client, postgres: Pool, sale: str) -> Snapshot:
 
 
 async def clear(postgres: Pool, sale: str) -> None:
-    """Delete the rows of this sale, so that the next test's worker has none but its own."""
+    """Delete the rows of this sale, so that the next test's worker has none but its own. An order that is landing just
+    then lands first."""
     async with postgres.acquire() as connection, connection.transaction():
+        await connection.execute("lock table orders in share row exclusive mode")
         for table in TABLES:
             await connection.execute(f"delete from {table} where {_where(table)}", sale)  # noqa: S608
