@@ -129,7 +129,7 @@ async def _assembled(settings: Settings, trust: Trust, watchers: Watchers) -> As
         await doctor_facts.refuse_unfit(addresses, opened.postgres)
         metrics = api_metrics()
         pictures = Pictures(opened)
-        await pictures.renew()
+        await pictures.begin()
         confirmations = Confirmations()
         purchases = _purchases(settings, fast, waiting, metrics=metrics)
         reservations = Reservations(fast)

@@ -16,6 +16,7 @@ import orjson
 
 from flashsale import ledger, limits, memory, stock, stores
 from flashsale.api.replies import PREFIX, SHARED, Reply, refusal, reply
+from flashsale.errors import SurroundingsError
 from flashsale.keys import Bucket
 from flashsale.outcomes import Outcome
 from flashsale.sale import Sale, State, state_at
@@ -92,6 +93,18 @@ class Pictures:
     def stop(self) -> None:
         """Let keep() end by itself: a cancellation alone may be lost inside a client library."""
         self._stopping = True
+
+    async def begin(self) -> None:
+        """The first look. A failover is waited for. Raises SurroundingsError when a server stays away."""
+        ends_s = time.monotonic() + limits.FAILOVER_S
+        while True:
+            try:
+                return await self.renew()
+            except stores.TROUBLE as trouble:
+                if time.monotonic() >= ends_s:
+                    raise SurroundingsError(f"The sales can't be looked at ({trouble}); is Valkey up?") from trouble
+                _log.warning("picture.awaited trouble=%s: %s", type(trouble).__name__, trouble)
+                await asyncio.sleep(limits.PICTURE_REFRESH_S)
 
     async def keep(self) -> None:
         """Renew until stopped; trouble is logged and tried again."""

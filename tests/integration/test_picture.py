@@ -1,15 +1,21 @@
 """A process's picture of the sales stays young while Postgres is slow, and refuses nothing when it is old."""
 
+import asyncio
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
-from flashsale import clock, stores
+from flashsale import clock, limits, stores
 from flashsale.api.hot import Hot
 from flashsale.api.picture import Pictures
+from flashsale.bench.uvicorns import free_port
 from flashsale.embedded import Addresses
+from flashsale.errors import SurroundingsError
 from flashsale.keys import Bucket
 from flashsale.metrics import api_metrics
 from flashsale.operations import Operations
@@ -19,6 +25,7 @@ from flashsale.queries import Pool
 from flashsale.rights import LANE_PUBLIC, Kind, Right, RightKeys
 from flashsale.stores import Stores
 from tests.integration.shop import created, plan_text
+from tests.support.servers import private_valkey
 from tests.support.waiting import soon
 
 pytestmark = pytest.mark.servers
@@ -46,6 +53,36 @@ async def test_a_postgres_that_keeps_one_waiting_ages_no_picture(
             assert target.early_outcome is Outcome.SOLD_OUT
     finally:
         pool.terminate()
+
+
+async def test_a_start_waits_for_a_failover(
+    operations: Operations, postgres: Pool, sale_name: str, tmp_path: Path
+) -> None:
+    """Given a loaded sale, and nobody where its Valkey should be / When a process starts / Then it waits until somebody
+    answers there, and shows the sale as that one knows it."""
+    await created(operations, plan_text(sale_name))
+    port = free_port()
+    async with Redis.from_url(f"redis://127.0.0.1:{port}", retry=Retry(NoBackoff(), 1)) as redis:
+        pictures = Pictures(Stores(redis=redis, postgres=postgres))
+        beginning = asyncio.create_task(pictures.begin())
+        await asyncio.sleep(1)
+        assert not beginning.done()
+        with private_valkey(tmp_path, port=port):
+            await asyncio.wait_for(beginning, limits.FAILOVER_S)
+            picture = pictures.find(sale_name)
+            assert picture is not None
+            assert picture.state == "unavailable"
+
+
+async def test_a_start_does_not_wait_for_ever(
+    operations: Operations, postgres: Pool, sale_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given the same, and nobody who comes / Then the start is given up, and told why."""
+    monkeypatch.setattr(limits, "FAILOVER_S", 0.3)
+    await created(operations, plan_text(sale_name))
+    async with Redis.from_url(f"redis://127.0.0.1:{free_port()}", retry=Retry(NoBackoff(), 1)) as redis:
+        with pytest.raises(SurroundingsError, match="can't be looked at"):
+            await Pictures(Stores(redis=redis, postgres=postgres)).begin()
 
 
 async def _renewed(pictures: Pictures) -> bool:

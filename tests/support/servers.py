@@ -93,14 +93,15 @@ def private_valkey(
     password: str = "",
     program: Path | None = None,
     settings: Mapping[str, str] | None = None,
+    port: int = 0,
 ) -> Iterator[Private]:
-    """A server on a free loopback port, ended with the test. It keeps nothing. password: it wants that one.
-    program: instead of the one of this run. settings: more of the server's own.
+    """A server on a loopback port, ended with the test. It keeps nothing. password: it wants that one. program: instead
+    of the one of this run. settings: more of the server's own. port: 0 for a free one.
 
     cluster: it is a cluster of one node that owns the lower half of the slots, so that a key which a script doesn't
     declare is refused when it lies in the upper half.
     """
-    port = _free_port()
+    port = port or _free_port()
     command = [str(program or server_program()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     command += [
         "--dir",
