@@ -234,3 +234,11 @@ async def test_a_trim_of_nothing_writes_nothing(verbs: Verbs) -> None:
     """Given an entry that is not there / When it is trimmed / Then not even a count appears."""
     assert await verbs.trim(("9-9", 1)) == 0
     assert not await verbs.redis.exists(verbs.bucket.counts_key)
+
+
+async def test_all_free_ranges_are_told_with_their_count(verbs: Verbs) -> None:
+    """Given an item with three ranges, and one that was never loaded / Then each has all its ranges, and its count."""
+    for number, (first, last) in enumerate(((1, 2), (4, 4), (6, 9))):
+        await verbs.add_stock("a", f"load{number}", first, last)
+    assert await stock.free_ranges(verbs.redis, verbs.bucket, "a") == ([(1, 2), (4, 4), (6, 9)], 7)
+    assert await stock.free_ranges(verbs.redis, verbs.bucket, "b") == ([], 0)
