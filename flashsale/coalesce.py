@@ -1,7 +1,8 @@
 """Collects what is asked at the same time into one call.
 
 While calls are in flight, what arrives waits in memory; the next call takes all of it. There is no timer: an idle
-process sends at once, and the batch grows with the crowd. What waits is bounded.
+process sends at once, and the batch grows with the crowd. What waits is bounded. Who is to come last is sent where the
+others leave room.
 """
 
 import asyncio
@@ -24,8 +25,9 @@ class Coalescer(Generic[Asked, Answer]):
     """Batches for one bucket. Not safe across threads: one event loop owns it.
 
     call: takes the asked of one batch and returns one answer for each, in order. When it raises, every one of the
-    batch gets that exception: whether the call had its effect is not known. wait_s_max: who has waited longer for a
-    call is not sent any more. on_batch: told of each call how many it takes, and how many seconds the first waited.
+    batch gets that exception: whether the call had its effect is not known. waiting_max: how many may wait; last_max:
+    how many of those who come last. wait_s_max: who has waited longer for a call is not sent any more. on_batch: told
+    of each call how many it takes, and how many seconds the first waited.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Coalescer(Generic[Asked, Answer]):
         batch_max: int = limits.ATTEMPTS_PER_CALL_MAX,
         in_flight_max: int = limits.CALLS_IN_FLIGHT_MAX,
         waiting_max: int = limits.ATTEMPTS_WAITING_MAX,
+        last_max: int = limits.ATTEMPTS_LAST_MAX,
         wait_s_max: float = limits.ATTEMPT_WAIT_S_MAX,
         on_batch: OnBatch = lambda size, waited_s: None,
     ) -> None:
@@ -42,9 +45,11 @@ class Coalescer(Generic[Asked, Answer]):
         self._batch_max = batch_max
         self._in_flight_max = in_flight_max
         self._waiting_max = waiting_max
+        self._last_max = last_max
         self._wait_s_max = wait_s_max
         self._on_batch = on_batch
         self._waiting: deque[tuple[Asked, asyncio.Future[Answer], float]] = deque()
+        self._last: deque[tuple[Asked, asyncio.Future[Answer], float]] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._flush_scheduled = False
         self._loop = asyncio.get_running_loop()
@@ -52,15 +57,18 @@ class Coalescer(Generic[Asked, Answer]):
     @property
     def waiting(self) -> int:
         """How many wait for a call."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._last)
 
-    def submit(self, asked: Asked) -> asyncio.Future[Answer]:
-        """A future of the answer; cancelled before its turn has come, it is not sent. Raises CrowdedError at once when
-        too many wait; the future raises it for one that waited too long."""
-        if len(self._waiting) >= self._waiting_max:
+    def submit(self, asked: Asked, *, last: bool = False) -> asyncio.Future[Answer]:
+        """A future of the answer; cancelled before its turn has come, it is not sent. last: after all who are not.
+
+        Raises CrowdedError at once when too many wait; the future raises it for one that waited too long.
+        """
+        queue, most = (self._last, self._last_max) if last else (self._waiting, self._waiting_max)
+        if len(queue) >= most:
             raise CrowdedError
         answer: asyncio.Future[Answer] = self._loop.create_future()
-        self._waiting.append((asked, answer, self._loop.time()))
+        queue.append((asked, answer, self._loop.time()))
         if not self._flush_scheduled and len(self._in_flight) < self._in_flight_max:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
@@ -68,7 +76,7 @@ class Coalescer(Generic[Asked, Answer]):
 
     async def drain(self) -> None:
         """Wait until nothing waits and nothing is in flight."""
-        while self._waiting or self._in_flight:
+        while self._waiting or self._last or self._in_flight:
             if self._in_flight:
                 await asyncio.wait(self._in_flight)
             else:
@@ -77,15 +85,15 @@ class Coalescer(Generic[Asked, Answer]):
     def _flush(self) -> None:
         """Send batches while places are free and somebody waits."""
         self._flush_scheduled = False
-        while self._waiting and len(self._in_flight) < self._in_flight_max:
+        while (self._waiting or self._last) and len(self._in_flight) < self._in_flight_max:
             self._send_next()
 
     def _send_next(self) -> None:
         """The next batch. Those whose asker has gone away are left out, and those who have waited too long."""
         batch: list[tuple[Asked, asyncio.Future[Answer]]] = []
-        first, now = self._waiting[0][2], self._loop.time()
-        while self._waiting and len(batch) < self._batch_max:
-            asked, answer, since = self._waiting.popleft()
+        first, now = (self._waiting or self._last)[0][2], self._loop.time()
+        while len(batch) < self._batch_max and (queue := self._waiting or self._last):
+            asked, answer, since = queue.popleft()
             if answer.cancelled():
                 continue
             if now - since > self._wait_s_max:
@@ -99,7 +107,7 @@ class Coalescer(Generic[Asked, Answer]):
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
-        if self._waiting and not self._flush_scheduled:
+        if (self._waiting or self._last) and not self._flush_scheduled:
             self._flush()
 
     async def _send(self, batch: list[tuple[Asked, asyncio.Future[Answer]]], waited_s: float) -> None:

@@ -3,10 +3,11 @@
 Every fault names the variable and the fix. Nothing is read from anywhere else later on.
 """
 
+import ipaddress
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -23,6 +24,7 @@ from flashsale.rights import KEY_BYTES, RightKeys
 
 ENV_PREFIX: Final = "FLASHSALE_"
 SECRET_LENGTH_MIN: Final = 32
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Settings(BaseSettings):
@@ -47,6 +49,9 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65_535)] = 8000
     processes: Annotated[int, Field(ge=0, le=64)] = 0  # how many api processes share the port; 0: one for each core
     own_port: Annotated[int, Field(ge=0, le=65_535)] = 0  # where the first of them alone can be asked; 0: nowhere
+    fan_presses_per_s: Annotated[float, Field(ge=0, le=1000)] = 2.0  # 0: as many as they like
+    address_requests_per_s: Annotated[float, Field(ge=0, le=100_000)] = 0.0  # 0: as many as it likes
+    proxies: str = Field("", description="networks, comma separated, whose X-Forwarded-For is believed; empty: none")
     worker_port: Annotated[int, Field(ge=0, le=65_535)] = 0  # where the worker serves its metrics; 0: nowhere
 
     @classmethod
@@ -94,6 +99,12 @@ class Settings(BaseSettings):
             raise ValueError(f"must have {SECRET_LENGTH_MIN} characters or more")
         return key
 
+    @field_validator("proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        _networks_in(text)
+        return text
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.sandbox and self.production:
@@ -108,6 +119,11 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """The address under which the site is reached, without a slash at the end."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """The proxies as networks."""
+        return _networks_in(self.proxies)
 
     @property
     def embedded(self) -> bool:
@@ -153,6 +169,13 @@ def parse_right_keys(text: str) -> RightKeys:
         except ValueError:
             raise ValueError(f"{key_id}: must be id:{KEY_BYTES * 2} hex digits") from None
     return RightKeys(keys)
+
+
+def _networks_in(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as fault:
+        raise ValueError(f"{fault}; write 10.0.0.0/8,192.0.2.7") from None
 
 
 def _with_good_port(address: str) -> str:

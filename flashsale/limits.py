@@ -31,9 +31,23 @@ FANS_PER_SLICE: Final = 200  # below that with room for an uneven spread
 ATTEMPTS_PER_CALL_MAX: Final = 512
 CALLS_IN_FLIGHT_MAX: Final = 1  # measured: more calls at once only make the batches smaller
 ATTEMPTS_WAITING_MAX: Final = 20_000
+ATTEMPTS_LAST_MAX: Final = 2_000  # of fans who press more often than their rate
 ATTEMPT_WAIT_S_MAX: Final = 3.0  # who waited longer for a call is told so, and nothing was done
 CALL_TIMEOUT_S: Final = 5.0
 LUA_UNPACK_MAX: Final = 7_000  # Lua's own limit on values that unpack() may return is a little under 8,000
+
+# How often one may ask, and how long a client is waited for.
+FAN_BURST: Final = 10
+FAN_FAR_S: Final = 10.0  # a press that comes too soon by less is decided last; by more, not at all
+ADDRESS_BURST_S: Final = 5.0  # an address may send so many seconds' requests at once
+HEAD_BYTES_MAX: Final = 16_384
+CONNECTIONS_MAX: Final = 20_000  # of one process
+FILES_FOR_ITSELF: Final = 200  # what a process opens beside its clients' connections
+HEAD_S_MAX: Final = 10
+BODY_S_MAX: Final = 10
+READ_S_MAX: Final = 20  # for a client to read what it was answered
+IDLE_S_MAX: Final = 75  # longer than the edge keeps a connection, or it would send a press into one that closes
+IDLE_CROWDED_S_MAX: Final = 5  # with most places taken
 
 # How long a level above accepted is waited for before the lower one is told.
 REPLICATED_WAIT_MS: Final = 500

@@ -71,6 +71,10 @@ class ApiMetrics:
     batch_wait_seconds: Spread
     reply_seconds: Spread
     watchers: Gauge
+    slowed: Counter
+    address_refused: Counter
+    connections: Gauge
+    connections_ended: Counter
 
     def batch(self, size: int, waited_s: float) -> None:
         """Count one script call."""
@@ -101,6 +105,19 @@ def api_metrics() -> ApiMetrics:
             "flashsale_purchase_reply_seconds", "From taking an attempt in to its answer.", _REPLY_SECONDS, registry
         ),
         watchers=Gauge("flashsale_order_watchers", "Open order event streams.", registry=registry),
+        slowed=Counter(
+            "flashsale_purchase_slowed_total", "Attempts decided last, of fans over their rate.", registry=registry
+        ),
+        address_refused=Counter(
+            "flashsale_address_refused_total", "Requests refused because of their address's rate.", registry=registry
+        ),
+        connections=Gauge("flashsale_connections", "Open connections of clients.", registry=registry),
+        connections_ended=Counter(
+            "flashsale_connections_ended_total",
+            "Connections that the process ended by itself, by what it waited for: head, body, read, idle, place.",
+            ["awaited"],
+            registry=registry,
+        ),
     )
 
 

@@ -27,6 +27,7 @@ class Outcome(enum.IntEnum):
     RESERVATION_NOT_OPEN = 21
     RESERVATION_CLOSED = 22
     RESERVATION_FULL = 23
+    TOO_OFTEN = 24
 
 
 class Effect(enum.IntEnum):
@@ -75,6 +76,9 @@ TELLINGS: Final[dict[Outcome, Telling]] = {
     Outcome.RESERVATION_NOT_OPEN: Telling(409, "Reservation has not opened yet", retry_after_s=1),
     Outcome.RESERVATION_CLOSED: Telling(410, "Reservation is over"),
     Outcome.RESERVATION_FULL: Telling(409, "The reservation list is full"),
+    Outcome.TOO_OFTEN: Telling(
+        429, "You ask more often than is of use; nothing is decided, ask again more slowly", retry_after_s=12
+    ),
 }
 
 assert set(TELLINGS) == set(Outcome), "every outcome can be told"

@@ -100,14 +100,15 @@ class Lane:
         )
         self._coalescer: Coalescer[str, Decided] = Coalescer(self._decide, on_batch=on_batch)
 
-    def attempt(self, order: str, right: "Buyer", *, key: str) -> "asyncio.Future[Decided]":
-        """One press of buy. order: 32 hex digits, new; key: the fan's Idempotency-Key, or "" for one of its own.
+    def attempt(self, order: str, right: "Buyer", *, key: str, last: bool = False) -> "asyncio.Future[Decided]":
+        """One press of buy. order: 32 hex digits, new; key: the fan's Idempotency-Key, or "" for one of its own; last:
+        after those that are not.
 
         Trouble with the store is UNKNOWN, and the same key tells later. Raises CrowdedError when too many wait.
         """
         digest = key_digest(key) if key else order[-16:]
         line = attempt_line(order=order, key=digest, fan=right.fan, channel=right.channel, lane=right.lane)
-        return self._coalescer.submit(line)
+        return self._coalescer.submit(line, last=last)
 
     async def drain(self) -> None:
         """Wait until every attempt taken in has its answer."""

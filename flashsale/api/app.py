@@ -19,12 +19,14 @@ from starlette.routing import BaseRoute, Route
 from flashsale import config, doctor_facts, stores
 from flashsale.api import pages, replies
 from flashsale.api.confirmations import Confirmations
+from flashsale.api.connections import Connections
 from flashsale.api.entrance import Entrance
 from flashsale.api.events import Watchers
 from flashsale.api.hooks import Hooks, Sandbox
 from flashsale.api.hot import Hot
 from flashsale.api.orders import Orders
 from flashsale.api.picture import Pictures
+from flashsale.api.protection import protection_of
 from flashsale.api.replies import Receive, RefusedError, Scope, Send, problem
 from flashsale.config import Settings, settling_of
 from flashsale.errors import BadInputError
@@ -72,6 +74,8 @@ class Api:
         self._settings = settings
         self._trust = trust_of(settings)
         self._opened = AsyncExitStack()
+        self._metrics = api_metrics()
+        self.connections = Connections(self._metrics)
         self._watchers = Watchers()
         self.hot: Hot | None = None
         self.trouble: Exception | None = None
@@ -90,7 +94,9 @@ class Api:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            self.hot = await self._opened.enter_async_context(_assembled(self._settings, self._trust, self._watchers))
+            self.hot = await self._opened.enter_async_context(
+                _assembled(self._settings, self._trust, self._watchers, self._metrics)
+            )
         except Exception as trouble:  # noqa: BLE001 -- whoever runs the server raises it to the person who started it
             self.trouble = trouble
             await send({"type": "lifespan.startup.failed", "message": ""})
@@ -115,7 +121,7 @@ def create() -> Api:
 
 
 @asynccontextmanager
-async def _assembled(settings: Settings, trust: Trust, watchers: Watchers) -> AsyncIterator[Hot]:
+async def _assembled(settings: Settings, trust: Trust, watchers: Watchers, metrics: ApiMetrics) -> AsyncIterator[Hot]:
     addresses = stores.addresses_of(settings)
     async with (
         stores.opened(
@@ -127,7 +133,6 @@ async def _assembled(settings: Settings, trust: Trust, watchers: Watchers) -> As
         _routers(addresses.redis_url) as (fast, waiting, proving),
     ):
         await doctor_facts.refuse_unfit(addresses, opened.postgres)
-        metrics = api_metrics()
         pictures = Pictures(opened)
         await pictures.begin()
         confirmations = Confirmations()
@@ -150,6 +155,7 @@ async def _assembled(settings: Settings, trust: Trust, watchers: Watchers) -> As
                 purchases=purchases,
                 confirmations=confirmations,
                 entrance=_entrance(reservations, trust, metrics),
+                protection=protection_of(settings, metrics),
                 right_keys=trust.right_keys,
                 metrics=metrics,
                 sandbox=settings.sandbox,

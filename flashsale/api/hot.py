@@ -18,6 +18,7 @@ from flashsale.api.bodies import has_body, pass_over_body
 from flashsale.api.confirmations import Confirmations
 from flashsale.api.entrance import Entrance
 from flashsale.api.picture import Pictures, Target
+from flashsale.api.protection import Protection
 from flashsale.api.replies import PREFIX, Headers, Receive, RefusedError, Reply, Scope, Send, refusal
 from flashsale.coalesce import CrowdedError
 from flashsale.durability import Level
@@ -64,6 +65,7 @@ class Hot:
         purchases: Purchases,
         confirmations: Confirmations,
         entrance: Entrance,
+        protection: Protection,
         right_keys: RightKeys,
         metrics: ApiMetrics,
         sandbox: bool,
@@ -73,6 +75,7 @@ class Hot:
         self._purchases = purchases
         self._confirmations = confirmations
         self._entrance = entrance
+        self._protection = protection
         self._right_keys = right_keys
         self._metrics = metrics
         self._sandbox = sandbox
@@ -82,22 +85,23 @@ class Hot:
         """Answer what is hot; hand on the rest."""
         if scope["type"] != "http":
             return await self._below(scope, receive, send)
-        begun = self.begin(scope["method"], scope["path"], scope["query_string"], scope["headers"])
+        peer = (scope.get("client") or ("",))[0]
+        begun = self.begin(scope["method"], scope["path"], scope["query_string"], scope["headers"], peer=peer)
         if isinstance(begun, Press):
             reply: Reply | None = await self.finish(begun)
         else:
-            reply = begun or await self._answer_slowly(scope, receive)
+            reply = begun or self._too_often(scope, peer) or await self._answer_slowly(scope, receive)
         if reply is None:
             return await self._below(scope, receive, send)
         return await reply.send(send)
 
-    def begin(self, method: str, path: str, query: bytes, headers: Headers) -> "Reply | Press | None":
+    def begin(self, method: str, path: str, query: bytes, headers: Headers, *, peer: str) -> "Reply | Press | None":
         """The reply, when nothing has to be waited for; a press, whose decision alone has to be; else None: call this
-        application."""
+        application. peer: the address at the other end of the connection, "" for none."""
         try:
             target = self._pictures.targets.get(path)
             if target is not None and method == "POST":
-                return self._begin_press(path, target, query, headers)
+                return self._begin_press(path, target, query, headers, peer)
             return self._answer(method, path, headers)
         except RefusedError as refused:
             return refused.reply
@@ -133,7 +137,9 @@ class Hot:
             _log.exception("hot.broken path=%s", press.path)
             return replies.BROKEN
 
-    def _begin_press(self, path: str, target: Target, query: bytes, given: Headers) -> "Reply | Press | None":
+    def _begin_press(
+        self, path: str, target: Target, query: bytes, given: Headers, peer: str
+    ) -> "Reply | Press | None":
         """One press of buy, by a right and without a body. Raises RefusedError for what is malformed."""
         # A retry may be of a win whose reply was lost, so it always asks the bucket.
         if target.early is not None and query != _RETRY and self._pictures.fresh:
@@ -143,19 +149,31 @@ class Hot:
         authorization = headers.get(b"authorization", b"")
         if not authorization.startswith(_RIGHT_SCHEME) or has_body(headers):
             return None
+        self._protection.count_address(peer, path, given)
         return self._pressed(path, target, headers, self._checked(target, authorization))
 
+    def _too_often(self, scope: Scope, peer: str) -> Reply | None:
+        """The refusal of what goes the long way from an address that asks for too much."""
+        try:
+            if scope["path"].startswith(PREFIX):
+                self._protection.count_address(peer, scope["path"], scope["headers"])
+        except RefusedError as refused:
+            return refused.reply
+        return None
+
     def _pressed(self, path: str, target: Target, headers: Mapping[bytes, bytes], right: Right) -> "Reply | Press":
-        """The press of a fan who has a right."""
+        """The press of a fan who has a right. Raises RefusedError when it is one too many."""
         started = time.perf_counter()
         key = headers.get(b"idempotency-key", b"")
         if len(key) > limits.IDEMPOTENCY_KEY_LENGTH_MAX or key.translate(None, _KEY_BYTES):
             return replies.BAD_KEY
         order, lane, text = new_order(), self._lane(path, target, right.fan), key.decode()
+        last = self._protection.slowed(right.fan)
         try:
-            return Press(path, target, lane, right, text, order, started, lane.attempt(order, right, key=text))
+            decided = lane.attempt(order, right, key=text, last=last)
         except CrowdedError:
             return self._crowded()
+        return Press(path, target, lane, right, text, order, started, decided)
 
     def _crowded(self) -> Reply:
         self._metrics.refused_early.counts[Outcome.WAIT] += 1

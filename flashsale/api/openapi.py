@@ -39,7 +39,9 @@ send the same key with `?retry=1`: the answer then tells how the first attempt e
 a second. The state of a sale also carries an `ETag`. What is about one fan is sent with `no-store`.
 
 **Answers that any request may get.** `not-found` (404) for a path that is not listed here, `method-not-allowed` (405)
-for a method that is not. New fields may be added to any answer, so ignore those you do not know.
+for a method that is not, `too-slow` (408) for a head or body that did not come whole within {limits.HEAD_S_MAX} s,
+`head-too-large` (431) for a head of more than {limits.HEAD_BYTES_MAX:,} bytes. New fields may be added to any answer,
+so ignore those you do not know.
 """.strip()
 
 

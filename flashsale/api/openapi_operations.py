@@ -28,7 +28,8 @@ _SIGNED: Final = (("WebhookId", "WebhookTimestamp", "WebhookSignature"),)
 _NO_STORE: Final = {"Cache-Control": "`no-store`"}
 _SHARED: Final = {"Cache-Control": "`public, max-age=1`", "ETag": "Changes when the answer changes"}
 _STORE: Final = (problems.STORE_AWAY, problems.BROKEN)
-_OWN: Final = (problems.NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_ORDER, replies.ORDERS_CLOSED, *_STORE)
+_ASKED: Final = (problems.TOO_OFTEN, *_STORE)
+_OWN: Final = (problems.NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_ORDER, replies.ORDERS_CLOSED, *_ASKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,9 @@ another item, it is `KEY_REUSED`. A refusal is not kept: the same key may be tri
 place that decides, never answered from what this process remembers about the sale.
 
 Where the answer holds for everybody (sold out, not open, over, paused), it may be given before the right is looked at.
+A fan who presses more often than the rate is decided after the others; far more often, and nothing is decided:
+`TOO_OFTEN`.
+
 Within {(limits.EARLY_REFUSAL_MARGIN_MS + 1000) / 1000:g} s of the opening the place that decides is always asked: its
 clock opens the sale, not that of the fan.
 """.strip()
@@ -128,7 +132,7 @@ OPERATIONS: Final = (
         f"Newest first, those that are still on their way to the database included; of those that are there, the "
         f"newest {limits.ORDERS_PER_PAGE}.",
         (Answer(200, "The orders", "Orders", headers=_NO_STORE),),
-        (problems.NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_SALE, *_STORE),
+        (problems.NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_SALE, *_ASKED),
         parameters=("sale_of_orders",),
         security=_BEARER,
     ),
@@ -186,7 +190,7 @@ OPERATIONS: Final = (
         "Sign in as anybody",
         "Gives a token as a shop would give it.",
         (Answer(200, "The token", "Login", headers=_NO_STORE),),
-        (problems.BAD_INPUT, replies.TOO_LARGE, replies.NOT_JSON, problems.BROKEN),
+        (problems.BAD_INPUT, replies.TOO_LARGE, replies.NOT_JSON, problems.TOO_OFTEN, problems.BROKEN),
         body="LoginRequest",
         body_required=True,
     ),
@@ -195,7 +199,7 @@ OPERATIONS: Final = (
         "Pay with play money",
         "The address in a payment's `pay_url`. The signed webhook follows within moments.",
         (Answer(202, "The webhook is on its way"),),
-        (replies.NOT_FOUND, *_STORE),
+        (replies.NOT_FOUND, *_ASKED),
     ),
     Operation(
         "healthz", "get", "/healthz", _MACHINES,

@@ -35,6 +35,7 @@ MISMATCH: Final = problem(
 UNKNOWN_PAYMENT: Final = problem(404, "unknown-payment", "There is no payment of that number")
 STORE_AWAY: Final = problem(503, "store-away", "Orders can't be looked up right now; nothing is lost", retry_after_s=2)
 BROKEN: Final = replies.BROKEN
+TOO_OFTEN: Final = replies.BY_OUTCOME[Outcome.TOO_OFTEN]
 
 EXAMPLE_ORDER: Final = "0197a5c0-7b1e-7c3a-9f52-3d1b8e6f4a21"
 EXAMPLE_OPENS_MS: Final = 1_385_611_200_000  # noon in Beijing on 28 November 2013
@@ -42,7 +43,7 @@ EXAMPLE_OPENS_MS: Final = 1_385_611_200_000  # noon in Beijing on 28 November 20
 
 def purchase_problems() -> tuple[Reply, ...]:
     """How a purchase may be refused: what the script may tell, and what is found out before it."""
-    before = {Outcome.NO_RIGHT, Outcome.WAIT, Outcome.UNKNOWN}
+    before = {Outcome.NO_RIGHT, Outcome.WAIT, Outcome.UNKNOWN, Outcome.TOO_OFTEN}
     return (
         replies.BAD_KEY, NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_SALE, replies.UNKNOWN_ITEM,
         replies.TOO_LARGE, replies.NOT_JSON,
@@ -54,7 +55,7 @@ def reservation_problems() -> tuple[Reply, ...]:
     """How a reservation may be refused."""
     return (
         BAD_INPUT, NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_SALE, replies.TOO_LARGE, replies.NOT_JSON,
-        *_refusals("reserve", {Outcome.WAIT, Outcome.UNKNOWN}),
+        *_refusals("reserve", {Outcome.WAIT, Outcome.UNKNOWN, Outcome.TOO_OFTEN}),
     )  # fmt: skip
 
 

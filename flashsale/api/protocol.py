@@ -4,6 +4,8 @@ An ASGI server makes a scope, a cycle, an event and a task for each request, and
 other. What the hot lane can answer from method, path and headers needs none of them: it is answered from here, at once
 or when its batch is decided, by one write. All else goes uvicorn's own way; without this protocol all of it does.
 
+A client that sends too large a head is refused here; one that keeps the process waiting is found by api/connections.
+
 What this knows of uvicorn: the callbacks of its parser, and the few attributes of a cycle that stand in _Short.
 """
 
@@ -14,6 +16,9 @@ from typing import Any, ClassVar, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from flashsale import limits
+from flashsale.api import replies
+from flashsale.api.connections import Awaited
 from flashsale.api.hot import Hot, Press
 from flashsale.api.replies import Reply
 
@@ -44,10 +49,71 @@ _ANSWERED: Final = _Short(None)
 
 
 class HotProtocol(HttpToolsProtocol):
-    """One connection of a client. The application has a property hot."""
+    """One connection of a client. The application has the properties hot and connections."""
 
     _stamp: ClassVar[tuple[Any, bytes]] = (None, b"")
     cycle: Any
+    # Of the newest request: its number, whether its head is still to come, whether all of it has come.
+    begun = 0
+    _in_head = False
+    _whole = True
+    # How much of a head has come in chunks before this one, and how large this one is.
+    _head_bytes = _chunk_bytes = 0
+    turn: tuple[Awaited | None, int] = (None, 0)
+    looks = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Called by the loop. With all places taken, the connection is cut off."""
+        super().connection_made(transport)
+        self._peer = self.client[0] if self.client else ""
+        if not self.app.connections.has_place(len(self.connections)):
+            transport.abort()
+
+    @property
+    def awaited(self) -> Awaited | None:
+        """What the client is waited for; None while it waits for us."""
+        if self.flow.write_paused:
+            return Awaited.READ
+        if self._in_head:
+            return Awaited.HEAD
+        if not self._whole:
+            return Awaited.BODY
+        return Awaited.IDLE if self.cycle is None or self.cycle.response_complete else None
+
+    def end(self, awaited: Awaited) -> bool:
+        """Hang up on a client that was waited for too long; False when it is gone already."""
+        if self.transport.is_closing():
+            return False
+        if self._can_be_told(awaited):
+            self.transport.write(self._bytes_of(replies.TOO_SLOW, keep_alive=False))
+            self.transport.close()
+        else:
+            self.transport.abort()
+        return True
+
+    def _can_be_told(self, awaited: Awaited) -> bool:
+        """Whether the request that did not come whole can be answered: nothing else is under way, nor was it before."""
+        answered = self.cycle is None or self.cycle.response_complete
+        if awaited is Awaited.HEAD:
+            return self._in_head and answered
+        return awaited is Awaited.BODY and not answered and not self.cycle.response_started
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop."""
+        self._chunk_bytes = len(data)
+        super().data_received(data)
+        if self._in_head:
+            # One that ends a long chunk may have begun near its end: it is counted from the next one on.
+            self._head_bytes += self._chunk_bytes if self._chunk_bytes <= limits.HEAD_BYTES_MAX else 0
+            if self._head_bytes > limits.HEAD_BYTES_MAX:
+                self._refuse_head()
+
+    def _refuse_head(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(self._bytes_of(replies.HEAD_TOO_LARGE, keep_alive=False))
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop. A press that still waits for its turn is not made."""
@@ -60,9 +126,22 @@ class HotProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+        self.begun += 1
+        self._in_head, self._whole, self._head_bytes = True, False, 0
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        self._whole = True
+        super().on_message_complete()
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
+        self._in_head = False
+        if self._head_bytes + self._chunk_bytes > limits.HEAD_BYTES_MAX and self._head_too_large():
+            self._refuse_head()
+        if self.transport.is_closing():
+            self.cycle = self.cycle or _ANSWERED
+            return
         begun = self._begun()
         if isinstance(begun, Reply):
             self.cycle = _ANSWERED
@@ -72,7 +151,7 @@ class HotProtocol(HttpToolsProtocol):
             begun.decided.add_done_callback(partial(self._decided, self.cycle))
         else:
             url, headers, expects = self.url, self.headers, self.expect_100_continue
-            super().on_message_begin()
+            super().on_message_begin()  # makes the scope, and begins url and headers anew
             self.url, self.expect_100_continue = url, expects
             self.headers += headers
             super().on_headers_complete()
@@ -92,7 +171,20 @@ class HotProtocol(HttpToolsProtocol):
         if parser.should_upgrade() or not parser.should_keep_alive() or b"%" in self.url or b"#" in self.url:
             return None
         path, _, query = self.url.partition(b"?")
-        return hot.begin(method.decode(), path.decode("latin-1"), query, self.headers)
+        return hot.begin(method.decode(), path.decode("latin-1"), query, self.headers, peer=self._peer)
+
+    def _head_too_large(self) -> bool:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > limits.HEAD_BYTES_MAX
+
+    def on_response_complete(self) -> None:
+        """Called when a request is answered: as uvicorn's own, without its timer (api/connections looks instead)."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
 
     def _decided(self, short: _Short, decided: "asyncio.Future[Any]") -> None:
         if short.disconnected:
@@ -115,11 +207,14 @@ class HotProtocol(HttpToolsProtocol):
         self._write(reply, keep_alive=short.keep_alive)
 
     def _write(self, reply: Reply, *, keep_alive: bool = True) -> None:
+        self.transport.write(self._bytes_of(reply, keep_alive=keep_alive))
+        if not keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _bytes_of(self, reply: Reply, *, keep_alive: bool) -> bytes:
         headers = self.server_state.default_headers
         if HotProtocol._stamp[0] is not headers:
             HotProtocol._stamp = (headers, b"".join(b"%s: %s\r\n" % header for header in headers))
         close = b"" if keep_alive else b"connection: close\r\n"
-        self.transport.write(b"".join((_STATUS_LINES[reply.status], HotProtocol._stamp[1], close, reply.wire)))
-        if not keep_alive:
-            self.transport.close()
-        self.on_response_complete()
+        return b"".join((_STATUS_LINES[reply.status], HotProtocol._stamp[1], close, reply.wire))

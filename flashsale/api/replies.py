@@ -116,6 +116,8 @@ ORDERS_CLOSED: Final = problem(
     503, "orders-closed", "A part of your orders can't be seen until it is recovered, ask again", retry_after_s=5
 )
 TOO_LARGE: Final = problem(413, "body-too-large", "The body is larger than this takes")
+HEAD_TOO_LARGE: Final = problem(431, "head-too-large", "The head of the request is larger than this takes")
+TOO_SLOW: Final = problem(408, "too-slow", "The request did not come whole in time")
 NOT_JSON: Final = problem(415, "not-json", "Send a body as application/json, or none")
 BAD_KEY: Final = problem(400, "bad-idempotency-key", "An Idempotency-Key has 1 to 64 of letters, digits, - and _")
 BROKEN: Final = problem(500, "broken", "Something of ours broke; it was logged")

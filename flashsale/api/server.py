@@ -1,5 +1,6 @@
 """The web server of an api process: uvicorn, told what this application needs of it."""
 
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,11 +10,13 @@ from typing import Final
 import uvicorn
 
 from flashsale.api.app import Api
+from flashsale.api.connections import places
 from flashsale.api.protocol import HotProtocol
 from flashsale.errors import SurroundingsError
 
 BACKLOG: Final = 4096
 GRACE_S: Final = 10
+_log: Final = logging.getLogger(__name__)
 
 
 def run(api: Api, listeners: Sequence[socket.socket], *, on_started: Callable[[], None] = lambda: None) -> None:
@@ -21,7 +24,8 @@ def run(api: Api, listeners: Sequence[socket.socket], *, on_started: Callable[[]
 
     Raises what kept the application from starting: SurroundingsError when a store is away.
     """
-    server = _Server(configured(api), api=api, on_started=on_started)
+    api.connections.most = places()
+    server = Server(configured(api), api=api, on_started=on_started)
     with suppress(SystemExit):  # an application that does not start ends uvicorn so; the reason is raised below
         server.run(sockets=list(listeners))
     if api.trouble is not None:
@@ -47,8 +51,10 @@ def configured(api: Api, *, grace_s: int = GRACE_S) -> uvicorn.Config:
     )
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, *, api: Api, on_started: Callable[[], None]) -> None:
+class Server(uvicorn.Server):
+    """uvicorn's server, that says when it takes requests, and ends connections that keep it waiting."""
+
+    def __init__(self, config: uvicorn.Config, *, api: Api, on_started: Callable[[], None] = lambda: None) -> None:
         super().__init__(config)
         self._api = api
         self._on_started = on_started
@@ -57,6 +63,14 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_started()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn ten times a second."""
+        try:
+            self._api.connections.look(self.server_state.connections)
+        except Exception:  # noqa: BLE001 -- whatever it is, fans go on being answered; the next look may go well
+            _log.exception("connections.not_looked_at")
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Told to stop, once politely and a second time at once. Stopping when told to is no failure: exit 0."""

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import uvicorn
 
 from flashsale import config, stores
 from flashsale.api.app import Api
-from flashsale.api.server import configured
+from flashsale.api.server import Server, configured
 from flashsale.cli.serve import listen
 from flashsale.config import Settings, settling_of
 from flashsale.embedded import Addresses
@@ -38,7 +37,7 @@ def settings_for(addresses: Addresses, state: Path) -> Settings:
     )
 
 
-async def _served(server: uvicorn.Server, listener: socket.socket) -> None:
+async def _served(server: Server, listener: socket.socket) -> None:
     """Run the server. One that can't start wants to end the whole process; that is not for a test."""
     with contextlib.suppress(SystemExit):
         await server.serve(sockets=[listener])
@@ -48,7 +47,8 @@ async def _served(server: uvicorn.Server, listener: socket.socket) -> None:
 async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """An api on a free port, with a client of it."""
     listener = listen(settings.host, 0)
-    server = uvicorn.Server(configured(Api(settings), grace_s=2))
+    api = Api(settings)
+    server = Server(configured(api, grace_s=2), api=api)
     task = asyncio.create_task(_served(server, listener))
     try:
 

@@ -13,6 +13,7 @@ from flashsale.api import app
 from flashsale.api.events import Watchers
 from flashsale.config import Settings
 from flashsale.embedded import Addresses
+from flashsale.metrics import api_metrics
 
 pytestmark = pytest.mark.servers
 
@@ -27,7 +28,7 @@ async def client(migrated: Addresses, tmp_path: Path) -> AsyncIterator[AsyncClie
     given = {"redis_url": migrated.redis_url, "postgres_dsn": migrated.postgres_dsn}
     settings = Settings.model_validate({"sandbox": True, "state_dir": tmp_path, **given})
     async with (
-        app._assembled(settings, app.trust_of(settings), Watchers()) as hot,
+        app._assembled(settings, app.trust_of(settings), Watchers(), api_metrics()) as hot,
         AsyncClient(transport=ASGITransport(hot), base_url="http://site") as made,
     ):
         yield made

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from flashsale import clock, limits, stores
 from flashsale.api.hot import Hot
 from flashsale.api.picture import Pictures
+from flashsale.api.protection import Protection
 from flashsale.bench.uvicorns import free_port
 from flashsale.embedded import Addresses
 from flashsale.errors import SurroundingsError
@@ -122,7 +123,7 @@ async def test_an_old_picture_refuses_nothing(
     nothing = cast(Any, None)
     hot = Hot(
         below=nothing, pictures=pictures, purchases=Purchases(redis), confirmations=nothing, entrance=nothing,
-        right_keys=keys, metrics=metrics, sandbox=True,
+        protection=Protection(metrics, fan_per_s=0, address_per_s=0), right_keys=keys, metrics=metrics, sandbox=True,
     )  # fmt: skip
     await pictures.renew()
     await press(hot, keys, sale_name)

@@ -145,6 +145,9 @@ def test_the_edge_has_the_engines_limits() -> None:
     read_timeout_s = re.search(r"^    proxy_read_timeout (\d+)s;", edge, re.MULTILINE)
     assert read_timeout_s
     assert int(read_timeout_s[1]) > limits.CALL_TIMEOUT_S, "the app's own UNKNOWN comes first"
+    kept_s = re.search(r"keepalive_timeout (\d+)s;", code("nginx/upstream.conf"))
+    assert kept_s
+    assert int(kept_s[1]) < limits.IDLE_S_MAX, "the app would close what the edge is about to use"
     events_timeout_s = re.search(r"^            proxy_read_timeout (\d+)s;", edge, re.MULTILINE)
     assert events_timeout_s
     assert int(events_timeout_s[1]) > 2 * limits.WATCH_HEARTBEAT_S

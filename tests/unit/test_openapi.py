@@ -30,7 +30,7 @@ from tests.support.pictures import picture_of
 # Pages for people and their files are no part of the API.
 PAGES: Final = {"/", "/docs", "/openapi.json", "/problems/{slug}", "/s", "/s/{sale}", "/static/{name}"}
 # Told in the introduction, since any request may get them.
-EVERYWHERE: Final = {"not-found", "method-not-allowed", "http"}
+EVERYWHERE: Final = {"not-found", "method-not-allowed", "http", "too-slow", "head-too-large"}
 METHODS: Final = {"get", "post", "put", "patch", "delete"}
 
 
@@ -156,7 +156,7 @@ def test_the_time_is_described_as_it_is_told(document: dict[str, Any]) -> None:
     for sandbox in (True, False):
         lane = hot.Hot(
             below=nothing, pictures=nothing, purchases=nothing, confirmations=nothing, entrance=nothing,
-            right_keys=nothing, metrics=nothing, sandbox=sandbox,
+            protection=nothing, right_keys=nothing, metrics=nothing, sandbox=sandbox,
         )  # fmt: skip
         reply = lane._answer("GET", f"{PREFIX}time", ())
         assert isinstance(reply, Reply)
