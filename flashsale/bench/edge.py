@@ -1,5 +1,6 @@
 """Suite edge: "sold out" from nginx with the edge's own files and the product behind it, against the same nginx that
-answers the same bytes as a constant. nginx runs alone on one core; the generator and the api share another.
+answers the same bytes as a constant; and presses that go through to the product and win. nginx runs alone on one core;
+the generator, the api and Valkey share another.
 """
 
 import secrets
@@ -28,39 +29,45 @@ from flashsale.outcomes import Outcome
 
 CONSTANT: Final = "nginx returning a constant"
 EDGE: Final = "sold out"
+PASSED: Final = "presses that go through"
 FANS: Final = 3_000
 ROUND_S: Final = 2.0
+_PASSED_RATE_MAX: Final = 30_000  # presses to bring for each second; none may come twice
 
 
 class Edges:
     """Does the work of each contender."""
 
-    def __init__(
-        self, servers: dict[str, Nginx], presses: Sequence[Press], generator: Generator, *, seconds: float
-    ) -> None:
+    def __init__(self, servers: dict[str, Nginx], crowd: Crowd, generator: Generator, *, seconds: float) -> None:
         self._servers = servers
-        self._presses = presses
+        self._crowd = crowd
+        self._sold_out = [crowd.press(SOLD_OUT, fan) for fan in fans(FANS)]
         self._generator = generator
         self._seconds = seconds
         self.answers = 0
 
     async def constant(self) -> Run:
         """The constant."""
-        return await self._press(CONSTANT)
+        return await self._press(CONSTANT, self._sold_out, refused=True)
 
     async def edge(self) -> Run:
         """The edge."""
-        run = await self._press(EDGE)
+        run = await self._press(EDGE, self._sold_out, refused=True)
         self.answers += run.operations
         return run
 
-    async def _press(self, name: str) -> Run:
+    async def passed(self) -> Run:
+        """New fans through the edge, all of whom must win."""
+        self._crowd.renew(round(_PASSED_RATE_MAX * self._seconds))
+        return await self._press(EDGE, self._crowd.presses, refused=False)
+
+    async def _press(self, name: str, presses: Sequence[Press], *, refused: bool) -> Run:
         server = self._servers[name]
         before = cpu_s(server.workers())
-        pressed = await self._generator.press(server.port, self._presses, duration_s=self._seconds)
+        pressed = await self._generator.press(server.port, presses, duration_s=self._seconds)
         after = cpu_s(server.workers())
-        if pressed.broken or not pressed.answers or pressed.answers != pressed.refused:
-            wrong = pressed.answers - pressed.refused
+        wrong = pressed.answers - pressed.refused if refused else pressed.refused
+        if pressed.broken or not pressed.answers or wrong:
             raise InvariantError(f"{name}: {wrong} wrong answers and {pressed.broken} broken of {pressed.answers}")
         return Run(pressed.answers, pressed.seconds, None if before is None or after is None else after - before)
 
@@ -74,9 +81,13 @@ async def run(
     with tempfile.TemporaryDirectory(prefix="flashsale-bench-") as name:
         folder = Path(name)
         presser = generator(folder)
-        async with _api(ground, folder, cores=cores) as (api, presses), _servers(folder, api, cores) as servers:
-            edges = Edges(servers, presses, presser, seconds=seconds)
-            contenders = [Contender(CONSTANT, edges.constant), Contender(EDGE, edges.edge)]
+        async with _api(ground, folder, cores=cores) as (api, crowd), _servers(folder, api, cores) as servers:
+            edges = Edges(servers, crowd, presser, seconds=seconds)
+            contenders = [
+                Contender(CONSTANT, edges.constant),
+                Contender(EDGE, edges.edge),
+                Contender(PASSED, edges.passed),
+            ]
             with pinned_here(cores.loading):
                 runs = await interleaved(
                     contenders, rounds=rounds, on_progress=lambda what: on_progress(f"edge, {what}")
@@ -86,29 +97,31 @@ async def run(
         "generator": presser.name,
         "connections": CONNECTIONS,
         "loop": "closed",
-        "cores": "nginx on one, generator and api on another" if cores.pinned else "not pinned",
+        "cores": "nginx on one, generator, api and Valkey on another" if cores.pinned else "not pinned",
         "cpu": "nginx's worker's",
         "reached_the_app": reached,
         "answers": edges.answers,
-        "busy": {one: busy(runs[one]) for one in (EDGE, CONSTANT)},
     }
-    return compared(
-        "edge", "sold_out", ours=runs[EDGE], reference=runs[CONSTANT], reference_name=CONSTANT, unit="requests/s",
-        conditions=conditions,
-    )  # fmt: skip
+    return [
+        metric
+        for name, ours in (("sold_out", EDGE), ("passed", PASSED))
+        for metric in compared(
+            "edge", name, ours=runs[ours], reference=runs[CONSTANT], reference_name=CONSTANT, unit="requests/s",
+            conditions=conditions | {"busy": {one: busy(runs[one]) for one in (ours, CONSTANT)}},
+        )
+    ]  # fmt: skip
 
 
 @asynccontextmanager
-async def _api(ground: Ground, folder: Path, *, cores: Cores) -> AsyncIterator[tuple[Program, list[Press]]]:
-    """The product, and presses on an item that is sold out."""
+async def _api(ground: Ground, folder: Path, *, cores: Cores) -> AsyncIterator[tuple[Program, Crowd]]:
+    """The product, and who presses."""
     right_key = f"k1:{secrets.token_hex(rights.KEY_BYTES)}"
     crowd = Crowd(parse_right_keys(right_key), await sales_of(ground))
-    presses = [crowd.press(SOLD_OUT, fan) for fan in fans(FANS)]
     environment = environment_of(ground.addresses, folder=folder, right_key=right_key)
     words = ["-m", "flashsale", "serve", "--processes", "1", "--host", "127.0.0.1"]
     with running("api", words, environment=environment, folder=folder, core=cores.loading) as api:
         await answering(api, folder=folder)
-        yield api, presses
+        yield api, crowd
 
 
 @asynccontextmanager

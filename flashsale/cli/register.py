@@ -7,6 +7,7 @@ from flashsale.cli import demo as demo_verb
 from flashsale.cli import doctor as doctor_verb
 from flashsale.cli import outbox as outbox_verbs
 from flashsale.cli import payment as payment_verbs
+from flashsale.cli import plan as plan_verb
 from flashsale.cli import recover as recover_verb
 from flashsale.cli import rehearse as rehearse_verb
 from flashsale.cli import sale as sale_verbs
@@ -30,3 +31,4 @@ def all_verbs() -> None:
     app.command("rehearse")(rehearse_verb.rehearse)
     app.command("soak")(soak_verb.soak)
     app.command("bench")(bench_verb.bench)
+    app.command("plan")(plan_verb.plan)

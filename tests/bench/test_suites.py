@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from flashsale import bench
 from flashsale.bench import conditions, edge, engine, levels, memory, nginx, scale, writer
 from flashsale.bench.ground import Ground, attempts, fans, own_ground
 from flashsale.bench.report import Metric
+from flashsale.capacity import certify, mix
 from flashsale.embedded import EmbeddedError
 from flashsale.errors import InvariantError
 from flashsale.outcomes import Outcome
+from tests.support.costs import COSTS
 from tests.support.servers import missing
 
 pytestmark = pytest.mark.servers
@@ -62,26 +65,46 @@ async def test_engine_measures_no_wrong_answer(ground: Ground) -> None:
 
 
 async def test_writer_and_memory_measure(ground: Ground) -> None:
-    """Given tiny numbers / When they run / Then orders landed, and a reservation costs less than a SET's."""
+    """Given tiny numbers / When they run / Then orders landed, a reservation costs less than a SET's, and a buyer less
+    once the order has landed."""
     (landed, *_) = await writer.run(ground, rounds=1, on_progress=lambda what: None, orders=300)
-    (reservation,) = await memory.run(ground, rounds=1, on_progress=lambda what: None, number=20_000)
+    reservation, order, buyer = await memory.run(ground, rounds=1, on_progress=lambda what: None, number=20_000)
 
     assert (landed.full_name, reservation.full_name) == ("writer.landed", "memory.reservation")
     assert landed.value > 0
     assert 8 < reservation.value < reservation.reference_value / 3
+    assert (order.full_name, buyer.full_name) == ("memory.order", "memory.buyer")
+    assert buyer.reference_value < buyer.value < order.value
 
 
 async def test_the_edge_is_measured_beside_a_constant(ground: Ground) -> None:
-    """Given short rounds / When edge runs one / Then "sold out" has its figure, and few presses reached the app."""
+    """Given short rounds / When edge runs one / Then "sold out" has its figure, few of those presses reached the app,
+    and presses that go through have theirs."""
     if nginx.program() is None:
         missing(nginx.MISSING)
     metrics = await edge.run(ground, rounds=1, on_progress=lambda what: None, seconds=1.0)
 
-    assert names(metrics) == {"edge.sold_out"}
+    assert names(metrics) == {"edge.sold_out", "edge.passed"}
     said = metrics[0].conditions
     assert metrics[0].value > 0
     assert metrics[0].reference_value > 0
     assert 0 < said["reached_the_app"] < said["answers"] / 10
+
+
+@pytest.mark.timeout(120)
+async def test_a_prediction_is_put_to_the_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Given a mix and costs that are a thousandth of any machine's / When it is certified / Then every request of the
+    mix had its right answer, and the prediction is seen to be far off."""
+    if nginx.program() is None:
+        missing(nginx.MISSING)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    tiny = replace(COSTS, **{name: getattr(COSTS, name) / 1_000 for name in COSTS.__slots__ if name.endswith("_us")})
+    told: list[str] = []
+    seen = await certify.certify(mix.load(), tiny, on_progress=told.append, rounds=1, seconds=1.0)
+    assert told[-1] == "certify: round 1 of 1"
+    assert 0 < seen.measured_s < seen.predicted_s / 100
+    assert (seen.measured_us > 10, 0 < seen.busy <= 1.1, seen.within) == (True, True, False)
+    assert "NOT within 20%" in seen.words()
 
 
 @pytest.mark.timeout(240)

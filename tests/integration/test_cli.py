@@ -100,8 +100,8 @@ async def test_a_weekly_plan_is_dated(cli: Cli, operations: Operations, sale_nam
 def test_help_shows_an_example(cli: Cli) -> None:
     """Given somebody new / When they ask for help / Then every verb is listed and examples are given."""
     told = cli("--help").out + cli("sale", "--help").out
-    for verb in ("demo", "up", "migrate", "serve", "worker", "doctor", "audit", "rehearse", "bench", "create", "list",
-                 "show", "load", "open", "pause", "resume", "close", "add-stock", "release", "results",
+    for verb in ("demo", "up", "migrate", "serve", "worker", "doctor", "audit", "rehearse", "bench", "plan", "create",
+                 "list", "show", "load", "open", "pause", "resume", "close", "add-stock", "release", "results",
                  "payment"):  # fmt: skip
         assert f" {verb} " in told
     for command in (("sale", "create"), ("sale", "add-stock"), ("audit",), ("serve",), ("up",), ("doctor",)):
