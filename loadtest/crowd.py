@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ import uvloop
 
 from flashsale.clock import now_s
 from flashsale.outcomes import Outcome
+from loadtest.job import Job, read_job
 from loadtest.records import OTHER, Answers, Seen
 from loadtest.wire import Wire, connect
 
@@ -33,50 +34,6 @@ BROKEN_WAIT_S: Final = (0.1, 0.2, 0.4, 0.8, 1.5)  # before a new connection, aft
 CANCEL_AFTER_S: Final = 3.0
 AGAIN_S: Final = 1.0
 LATE_MAX: Final = 4  # means after noon, by which the last fan has come
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What one crowd process is to do. fans: numbers first..last-1; a fan's name is <name><number>.
-
-    opens_s: noon, in seconds since 1970 UTC. ports: of more api processes, over which the connections spread. The rest
-    as in a scenario's crowd.
-    """
-
-    host: str
-    port: int
-    sale: str
-    items: tuple[str, ...]
-    weights: tuple[float, ...]
-    channels: tuple[str, ...]
-    name: str
-    first: int
-    last: int
-    without_right: int
-    opens_s: float
-    presses_max: int
-    early_share: float
-    arrive_mean_s: float
-    repeat_share: float
-    pay_share: float
-    connections: int
-    seed: int
-    out: str
-    ports: tuple[int, ...] = ()
-    arrive_even_s: float = 0.0
-    stay_s: float = 0.0
-    cancel_share: float = 0.0
-
-    def write(self, file: Path) -> None:
-        """Write it down for the process."""
-        file.write_bytes(orjson.dumps(asdict(self)))
-
-
-def read_job(file: Path) -> Job:
-    """The job in a file."""
-    data: dict[str, Any] = orjson.loads(file.read_bytes())
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    return Job(**fields)
 
 
 @dataclass(slots=True)
@@ -94,15 +51,17 @@ class Fan:
     broken: int = 0
     order: str = ""
     cancels: bool = False
+    comes_at: float = 0.0
 
 
 @dataclass(order=True, slots=True)
 class _Due:
-    """A press that is due. Compared by time, then by the order in which they were planned."""
+    """A press that is due, or a look at the page. Compared by time, then by the order in which they were planned."""
 
     at: float
     number: int
     fan: Fan = field(compare=False)
+    look: bool = field(compare=False, default=False)
 
 
 class Crowd:
@@ -136,7 +95,7 @@ class Crowd:
     def leave(self) -> None:
         """Go home: only who may have won and does not know it asks again, a few times."""
         self._leaving = True
-        self._due = [due for due in self._due if due.fan.retry and not due.fan.order]
+        self._due = [due for due in self._due if due.fan.retry and not due.fan.order and not due.look]
         for due in self._due:
             due.fan.asked_again = max(due.fan.asked_again, ASK_AGAIN_MAX - LAST_ASKS)
         heapq.heapify(self._due)
@@ -148,6 +107,7 @@ class Crowd:
             "reserved": len(self.seen.reservations),
             "offered": self.seen.offered,
             "answered": len(self.seen.purchases),
+            "looked": len(self.seen.looks),
             "won": len(self.seen.wins),
             "waiting": len(self._due),
             "in_flight": self._busy,
@@ -197,8 +157,11 @@ class Crowd:
         raise RuntimeError("a reservation was never decided")
 
     def _plan_presses(self) -> None:
-        """When each fan presses first: a few before noon, the others after it, more and more seldom or evenly."""
+        """When each fan presses first: a few before noon, the others after it, more and more seldom or evenly. Some
+        have reserved and stay away; those who come look at the page before."""
         for fan in self._fans:
+            if self._job.come_share < 1 and self._random.random() >= self._job.come_share:
+                continue
             if self._random.random() < self._job.early_share:
                 at = self._job.opens_s - self._random.random() * 2
             elif self._job.arrive_even_s:
@@ -208,6 +171,15 @@ class Crowd:
                     self._random.expovariate(1 / self._job.arrive_mean_s), self._job.arrive_mean_s * LATE_MAX
                 )
             self._plan(fan, at)
+            if self._job.look_ahead_s:
+                fan.comes_at = at
+                self._plan_look(fan, at - self._random.random() * self._job.look_ahead_s)
+
+    def _plan_look(self, fan: Fan, at: float) -> None:
+        """A look at the page, unless the fan presses before it."""
+        if at < fan.comes_at and not self._leaving:
+            self._planned += 1
+            heapq.heappush(self._due, _Due(at, self._planned, fan, look=True))
 
     def _plan(self, fan: Fan, at: float) -> None:
         if self._leaving and not fan.retry:
@@ -223,13 +195,21 @@ class Crowd:
             if wait_s > 0:
                 await asyncio.sleep(min(wait_s, 0.2))
                 continue
-            fan = heapq.heappop(self._due).fan
+            due = heapq.heappop(self._due)
+            deed = self._look if due.look else self._cancel if due.fan.cancels else self._press
             self._busy += 1
             try:
-                wire = await (self._cancel(wire, fan) if fan.cancels else self._press(wire, fan))
+                wire = await deed(wire, due.fan)
             finally:
                 self._busy -= 1
         wire.close()
+
+    async def _look(self, wire: Wire, fan: Fan) -> Wire:
+        """The sale, as the page asks for it again and again."""
+        request = b"GET /api/v1/sales/%s HTTP/1.1\r\n%s\r\n" % (self._job.sale.encode(), self._host)
+        wire, _, _ = await self._ask(wire, request, self.seen.looks, fan)
+        self._plan_look(fan, now_s() + self._job.look_every_s * (0.5 + self._random.random()))
+        return wire
 
     async def _press(self, wire: Wire, fan: Fan) -> Wire:
         job = self._job

@@ -16,7 +16,7 @@ import orjson
 
 from flashsale.embedded import die_with_parent
 from flashsale.errors import FlashsaleError
-from loadtest.crowd import Job
+from loadtest.job import Job
 from loadtest.records import Seen, read
 
 _PHASES: Final = ("reserving", "waiting", "pressing", "paying", "done")

@@ -11,6 +11,8 @@ import orjson
 from flashsale.outcomes import Outcome
 
 _COUNTS: Final = ("offered", "transport_errors", "paid", "won_on_retry", "cancelled")
+_ANSWERS: Final = ("reservations", "purchases", "looks")
+COLUMNS: Final = ("codes", "items", "sent", "answered")
 OTHER: Final = 0  # an answer without an outcome, a 404 for instance
 
 
@@ -64,6 +66,7 @@ class Seen:
 
     reservations: Answers = field(default_factory=Answers)
     purchases: Answers = field(default_factory=Answers)
+    looks: Answers = field(default_factory=Answers)
     wins: dict[str, tuple[str, str, int, str]] = field(default_factory=dict)  # order -> fan, item, unit, level
     told_of: dict[str, str] = field(default_factory=dict)  # orders named with ALREADY_BOUGHT -> fan
     won_on_retry: int = 0
@@ -74,8 +77,9 @@ class Seen:
 
     def write(self, folder: Path) -> None:
         """Write it down in a folder, for another process to read."""
-        for name, answers in (("reservations", self.reservations), ("purchases", self.purchases)):
-            for column in ("codes", "items", "sent", "answered"):
+        for name in _ANSWERS:
+            answers = getattr(self, name)
+            for column in COLUMNS:
                 (folder / f"{name}.{column}").write_bytes(getattr(answers, column).tobytes())
         rest = {name: getattr(self, name) for name in (*_COUNTS, "told_of", "wins")}
         (folder / "seen.json").write_bytes(orjson.dumps(rest))
@@ -85,11 +89,11 @@ def read(folders: Iterable[Path]) -> Seen:
     """What several crowds wrote down, together."""
     seen = Seen()
     for folder in folders:
-        for name, answers in (("reservations", seen.reservations), ("purchases", seen.purchases)):
+        for name in _ANSWERS:
             part = Answers()
-            for column in ("codes", "items", "sent", "answered"):
+            for column in COLUMNS:
                 getattr(part, column).frombytes((folder / f"{name}.{column}").read_bytes())
-            answers.extend(part)
+            getattr(seen, name).extend(part)
         rest = orjson.loads((folder / "seen.json").read_bytes())
         for name in _COUNTS:
             setattr(seen, name, getattr(seen, name) + rest[name])

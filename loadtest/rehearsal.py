@@ -23,11 +23,11 @@ from flashsale.operations import Operations
 from flashsale.sale import Sale
 from flashsale.stores import Stores
 from loadtest import stories, tail, verdict
-from loadtest.crowd import Job
 from loadtest.crowds import Crowds
 from loadtest.faults import catalogue
 from loadtest.faults.base import CLUSTER, After, Fault
 from loadtest.faults.scene import Scene
+from loadtest.job import Job
 from loadtest.records import Seen
 from loadtest.scenario import Crowd, Scaled, Scenario, scaled
 from loadtest.stage import Stage, free_port
@@ -104,7 +104,8 @@ async def _rehearse(
     scenario: Scenario, options: Options, *, stage: Stage, faults: Sequence[Fault], told: Told
 ) -> dict[str, Any]:
     settings, addresses = stage.settings, stage.addresses
-    lead_s = LEAD_S + round(scenario.crowd.reserved * options.scale / RESERVATIONS_PER_S)
+    reserving_s = scenario.crowd.reserved * options.scale / RESERVATIONS_PER_S
+    lead_s = LEAD_S + round(reserving_s + scenario.crowd.look_ahead_s)
     times = {"opens": f"+{lead_s}s", "closes": "+6h", "reserve_opens": f"-{lead_s + 60}s"}
     ready = scaled(scenario, scale=options.scale, sale=f"rehearsal-{options.seed}", times=times)
     plan = ready.plan.model_copy(update={"ack": options.ack, "buckets": options.cut_into})
@@ -162,6 +163,9 @@ def job_of(crowd: Crowd, sale: Sale, *, settings: Settings, seed: int) -> Job:
         arrive_even_s=crowd.arrive_even_s,
         stay_s=crowd.stay_s,
         cancel_share=crowd.cancel_share,
+        come_share=crowd.come_share,
+        look_ahead_s=crowd.look_ahead_s,
+        look_every_s=crowd.look_every_s,
     )
 
 
@@ -241,6 +245,7 @@ async def _conclude(
         seen=seen, landed=found, sale=sale, audited=audited, opens_ms=sale.opens_ms, allowed=allowed
     )
     bound_s = scenario.bound.open_to_last_confirmed_s
+    reserved = max(1, round(scenario.crowd.reserved * options.scale))
     reasons = verdict.reasons(result, audited=audited, bound_s=bound_s, allowed=allowed)
     reasons += [f"missing: {order}" for order in verdict.missing(seen, found, allowed)]
     if allowed.lose:
@@ -254,7 +259,7 @@ async def _conclude(
         reasons += fault.conclude(after)
     return {
         "scenario": scenario.scenario,
-        "published": scenario.published.model_dump(),
+        "published": scenario.published.model_dump(exclude_none=True),
         "seed": options.seed,
         "scale": options.scale,
         "topology": options.topology,
@@ -263,6 +268,7 @@ async def _conclude(
         "versions": versions,
         "machine": {"cores": os.cpu_count(), "system": platform.platform(), "processor": platform.machine()},
         **result,
+        "crowd": {"reserved": reserved, "came": round(reserved * scenario.crowd.come_share)},
         "lost_tail": sorted(verdict.lost(seen, found, allowed)),
         "faults": [fault.as_data() for fault in faults],
         "audit": {

@@ -26,7 +26,9 @@ class Crowd(_Strict):
     noon; arrive_mean_s: mean of the exponential time after noon at which the others come; repeat_share: winners who
     press again with a new key; pay_share: winners who pay; connections: kept open to the server; arrive_even_s: they
     come evenly over so many seconds instead; stay_s: so long after noon a fan goes on pressing, whatever presses_max
-    says, or until everything is sold; cancel_share: winners who let their order go.
+    says, or until everything is sold; cancel_share: winners who let their order go; come_share: of the reserved, who
+    come at all; look_ahead_s: how long before their press fans begin to look at the page, at most; look_every_s: and
+    how often.
     """
 
     reserved: Annotated[int, Field(ge=1)]
@@ -40,13 +42,19 @@ class Crowd(_Strict):
     arrive_even_s: Annotated[float, Field(ge=0, le=7200)] = 0.0
     stay_s: Annotated[float, Field(ge=0, le=7200)] = 0.0
     cancel_share: Share = 0.0
+    come_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    look_ahead_s: Annotated[float, Field(ge=0, le=7200)] = 0.0
+    look_every_s: Annotated[float, Field(gt=0, le=7200)] = 10.0
 
 
 class Published(_Strict):
-    """The figures that the scenario reproduces, and whose they are."""
+    """The figures that the scenario reproduces, and whose they are. None where nothing was published."""
 
-    units: int
-    seconds: float
+    units: int | None = None
+    seconds: float | None = None
+    reserved: int | None = None
+    on_page: int | None = None
+    peak_per_s: int | None = None
     source: str
 
 

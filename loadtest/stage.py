@@ -22,12 +22,12 @@ from flashsale.errors import SurroundingsError
 from flashsale.fleet import Fleet, Parts
 from flashsale.sale import Sale
 from flashsale.stores import Stores
-from loadtest.crowd import Job
 from loadtest.crowds import Crowds
 from loadtest.faults.base import CLUSTER, Fault, Wishes
 from loadtest.faults.clocks import set_clock
 from loadtest.faults.proxy import Proxy
 from loadtest.faults.scene import Scene
+from loadtest.job import Job
 from loadtest.records import Seen
 
 READY_S: Final = 30.0

@@ -10,7 +10,7 @@ from flashsale.audit import Audit
 from flashsale.outcomes import Outcome
 from flashsale.queries import Pool, query
 from flashsale.sale import Sale
-from loadtest.records import Answers, Seen
+from loadtest.records import COLUMNS, Answers, Seen
 
 LEVELS: Final = ("accepted", "replicated", "fsynced", "confirmed")
 _LIVE: Final = ("confirmed", "paid")
@@ -146,6 +146,25 @@ def figures(
             "wins_per_s": round(len(seen.wins) / selling_s) if selling_s else 0,
             "confirmed_per_s": round(len(landed.orders) / (_since(opens_ms, landed.last_confirmed_ms) or math.inf)),
         },
+        "peak": _peak(seen, opens_ms),
+    }
+
+
+def _peak(seen: Seen, opens_ms: int) -> dict[str, Any]:
+    """The busiest second from the crowd's side: looks and presses sent in it, and how the presses were answered."""
+    seconds = Counter(int(at) for answers in (seen.looks, seen.purchases) for at in answers.sent)
+    if not seconds:
+        return {"at_s": None, "requests": 0, "looks": 0, "by_outcome": {}}
+    second, requests = max(seconds.items(), key=lambda one: (one[1], -one[0]))
+    presses = Answers()
+    for code, item, sent, answered in zip(*(getattr(seen.purchases, name) for name in COLUMNS), strict=True):
+        if int(sent) == second:
+            presses.add(code, item, sent, answered)
+    return {
+        "at_s": round(second - opens_ms / 1000, 3),
+        "requests": requests,
+        "looks": requests - len(presses),
+        "by_outcome": presses.by_outcome(),
     }
 
 

@@ -13,6 +13,7 @@ from flashsale.capacity import calibration as calibrations
 from flashsale.capacity import certify as certifying
 from flashsale.capacity import fleet as fleets
 from flashsale.capacity import mix as mixes
+from flashsale.capacity import rehearsed as rehearsals
 from flashsale.capacity.calibration import Calibration
 from flashsale.capacity.certify import Certified
 from flashsale.capacity.fleet import Demand
@@ -33,6 +34,9 @@ def plan(
     reserved: Annotated[int, typer.Option(help="Fans in the reservation list.")] = 15_000_000,
     units: Annotated[int, typer.Option(help="Units on sale.")] = 150_000,
     mix: Annotated[Path | None, typer.Option(help="Who asks for what (TOML); else the second of the opening.")] = None,
+    rehearsed: Annotated[
+        Path | None, typer.Option(help="A rehearsal's JSON: its busiest second and its crowd, scaled to the whole day.")
+    ] = None,
     landed_within: Annotated[
         float, typer.Option(help="Seconds until the last order is in Postgres.")
     ] = fleets.LANDED_WITHIN_S,
@@ -57,9 +61,14 @@ def plan(
 
     Then, without measuring: flashsale plan --peak 1600000 --calibration calibration.json
 
+    For a day that was rehearsed: flashsale rehearse note-qzone-2014 --scale 0.01 --json > day.json, and then
+    flashsale plan --rehearsed day.json --calibration calibration.json
+
     How good is it: flashsale plan --calibration calibration.json --certify
     """
     demand, asked = Demand(peak, fans, reserved, units, landed_within), mixes.load(mix)
+    if rehearsed is not None:
+        demand, asked = rehearsals.read(rehearsed)
     made = planned(demand, asked, _calibration(calibration, save, force=force), busy=busy)
     played = _certified(made) if certify else None
     if json:

@@ -127,6 +127,15 @@ def _teller(progress: Progress, loaded: scenario.Scenario, scale: float) -> rehe
     return told
 
 
+def _published(figures: Mapping[str, Any]) -> str:
+    """What the scenario reproduces, as far as it was published."""
+    words = {
+        "units": "{:,} units", "seconds": "in {:g} s", "reserved": "{:,} reserved", "on_page": "{:,} on the page",
+        "peak_per_s": "{:,} requests/s",
+    }  # fmt: skip
+    return ", ".join(text.format(figures[name]) for name, text in words.items() if name in figures)
+
+
 def shown_one(result: Mapping[str, Any]) -> None:
     """The result for a person."""
     orders, seconds, latency = result["orders"], result["seconds"], result["latency_ms"]["purchase"]
@@ -141,8 +150,9 @@ def shown_one(result: Mapping[str, Any]) -> None:
             ("missing / duplicate / oversold", f"{orders['missing']} / {orders['duplicate']} / {orders['oversold']}"),
             ("open to last unit", f"{seconds['open_to_last_unit']} s"),
             ("open to last confirmed", f"{seconds['open_to_last_confirmed']} s"),
-            ("published", f"{result['published']['seconds']} s for {result['published']['units']:,} units"),
+            ("published", _published(result["published"])),
             ("attempts/s, wins/s", f"{result['rates']['attempts_per_s']:,}, {result['rates']['wins_per_s']:,}"),
+            ("busiest second", f"{result['peak']['requests']:,} requests, {result['peak']['looks']:,} of them looks"),
             ("purchase p50 / p99 / max", f"{latency['p50']} / {latency['p99']} / {latency['max']} ms"),
             ("sold-out bound p99", f"{result['sold_out_bound_ms']['p99']} ms"),
             ("audit", "balanced" if result["audit"]["balanced"] else "NOT balanced"),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flashsale import limits
-from flashsale.capacity import calibration, fleet, mix, opening
+from flashsale.capacity import calibration, fleet, mix, opening, rehearsed
 from flashsale.capacity.certify import predicted_us
 from flashsale.capacity.fleet import Demand, Fleet
 from flashsale.capacity.mix import Mix
@@ -174,6 +174,43 @@ def test_a_mix_that_is_none_is_refused(tmp_path: Path, text: str, told: str) -> 
     file.write_text(text)
     with pytest.raises(BadInputError, match=told):
         mix.load(file)
+
+
+# ---- a rehearsed day
+
+DAY: Final = {
+    "scenario": "note-qzone-2014", "scale": 0.01, "seed": 3,
+    "published": {"reserved": 15_000_000, "on_page": 5_000_000, "peak_per_s": 800_000},
+    "crowd": {"reserved": 150_000, "came": 50_000},
+    "units": {"loaded": 1_500},
+    "peak": {"requests": 10_000, "looks": 5_000,
+             "by_outcome": {"WON": 1_500, "NO_RIGHT": 200, "SOLD_OUT": 2_500, "NOT_OPEN": 500, "ALREADY_BOUGHT": 100}},
+}  # fmt: skip
+
+
+def test_a_rehearsed_day_is_scaled_to_the_whole(tmp_path: Path) -> None:
+    """Given a rehearsal's result / Then its busiest second is the mix: what holds for everybody is kept at the edge;
+    the published peak, list and page stand for those seen, else these are scaled."""
+    file = tmp_path / "day.json"
+    file.write_bytes(orjson.dumps(DAY))
+    demand, asked = rehearsed.read(file)
+    assert (demand.peak, demand.fans, demand.reserved, demand.units) == (800_000, 5_000_000, 15_000_000, 150_000)
+    # Answered in that second: 4,800 presses, since 200 were still on their way.
+    assert asked.kept == pytest.approx(8_000 / 9_800)
+    assert asked.refused == pytest.approx(200 / 9_800)
+    assert asked.decided == pytest.approx(1_600 / 9_800)
+    file.write_bytes(orjson.dumps(DAY | {"published": {}}))
+    demand, _ = rehearsed.read(file)
+    assert (demand.peak, demand.fans, demand.reserved) == (1_000_000, 5_000_000, 15_000_000)
+
+
+@pytest.mark.parametrize("content", [b"x", b"[]", b"{}", orjson.dumps(DAY | {"scale": 0})])
+def test_what_is_no_rehearsal_is_refused(tmp_path: Path, content: bytes) -> None:
+    """When the file is no result of a rehearsal / Then that is said, and how to make one."""
+    file = tmp_path / "day.json"
+    file.write_bytes(content)
+    with pytest.raises(BadInputError, match=r"not the result of a rehearsal.*flashsale rehearse note-qzone"):
+        rehearsed.read(file)
 
 
 # ---- the opening

@@ -1,5 +1,6 @@
 """The load kit without servers: scenarios that hold together, records that are whole, shares that fit."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashsale import plan
+from flashsale import limits, plan
 from flashsale.errors import BadInputError
 from flashsale.outcomes import Outcome
 from loadtest import scenario
-from loadtest.crowd import Job, is_over, read_job
+from loadtest.crowd import Crowd, is_over
 from loadtest.crowds import share_out
+from loadtest.job import Job, read_job
 from loadtest.records import OTHER, Answers, Seen, read
 from tests.unit.test_plan_times import NOW
 
@@ -28,6 +30,10 @@ def test_every_scenario_loads_and_scales(name: str, scale: float) -> None:
     assert loaded.words
     assert loaded.published.source
     assert loaded.bound.open_to_last_confirmed_s > 0
+    if loaded.crowd.reserved * scale > limits.RESERVATIONS_MAX:
+        with pytest.raises(BadInputError, match=r"reservation\.capacity"):
+            scenario.scaled(loaded, scale=scale, sale=f"{name}-1", times=TIMES)
+        return
     ready = scenario.scaled(loaded, scale=scale, sale=f"{name}-1", times=TIMES)
     times = plan.times(ready.plan, now=NOW)
     assert times.reserve_opens_ms is not None
@@ -46,7 +52,8 @@ def test_at_full_scale_the_published_units_are_sold_to_a_larger_crowd() -> None:
     for name in scenario.names():
         loaded = scenario.load(name)
         units = sum(item["stock"] for item in loaded.sale["items"])
-        assert (units, units < loaded.crowd.reserved) == (loaded.published.units, True), name
+        assert units < loaded.crowd.reserved * loaded.crowd.come_share, name
+        assert loaded.published.units in {units, None}, name
 
 
 def test_stock_may_have_a_scale_of_its_own() -> None:
@@ -78,7 +85,11 @@ def test_what_crowds_wrote_down_is_read_back(
     for number, (folder, (reservations, purchases, count)) in enumerate(zip(folders, crowds, strict=True)):
         own = {f"o{number}-{n}": (f"小f{n}", "a", n, "accepted") for n in range(count)}
         seen = Seen(wins=own, offered=count, transport_errors=1, paid=2)
-        for answers, column in ((seen.reservations, reservations), (seen.purchases, purchases)):
+        for answers, column in (
+            (seen.reservations, reservations),
+            (seen.purchases, purchases),
+            (seen.looks, reservations),
+        ):
             for one in column:
                 answers.add(*one)
         seen.write(folder)
@@ -88,6 +99,7 @@ def test_what_crowds_wrote_down_is_read_back(
     assert (together.offered, together.transport_errors) == (sum(count for *_, count in crowds), len(crowds))
     assert together.paid == 2 * len(crowds)
     assert _lines(together.reservations) == [one for reservations, _, _ in crowds for one in reservations]
+    assert _lines(together.looks) == _lines(together.reservations)
     assert _lines(together.purchases) == [one for _, purchases, _ in crowds for one in purchases]
     assert sum(together.purchases.by_outcome().values()) == len(together.purchases)
 
@@ -116,6 +128,45 @@ def test_every_fan_is_shared_out_once(fans: int, late: int, processes: int) -> N
     assert max(sizes) - min(sizes) <= 1
     assert len({share.seed for share in shares}) == len({share.out for share in shares}) == processes
     assert all(share.connections >= 1 for share in shares)
+
+
+def due_of(made: Job) -> tuple[Crowd, list[tuple[float, str, bool]]]:
+    """A crowd whose fans have reserved, and what is due: when, whose, whether it is a look."""
+    crowd = Crowd(made, jwt_key="k")
+    crowd._plan_presses()
+    return crowd, sorted((due.at, due.fan.name, due.look) for due in crowd._due)
+
+
+def test_a_share_of_those_who_reserved_comes_and_looks_before_it_presses() -> None:
+    """Given 3,000 fans of whom a third comes, and looks for up to 20 s / Then about so many press, each looks first,
+    none looks after the press, and who stays away does neither."""
+    _, due = due_of(replace(job(fans=3_000, late=0), come_share=1 / 3, look_ahead_s=20.0))
+    presses = {name: at for at, name, look in due if not look}
+    looks = {name: at for at, name, look in due if look}
+    assert 900 < len(presses) < 1_100
+    assert looks.keys() == presses.keys()
+    assert all(0 < presses[name] - at <= 20 for name, at in looks.items())
+
+
+def test_who_looked_looks_again_until_they_press() -> None:
+    """Given a fan who looks every second or so / When they have looked / Then the next look is due, but none after
+    their press, and none when the crowd goes home."""
+    crowd, _ = due_of(replace(job(fans=1, late=0), look_ahead_s=20.0, look_every_s=1.0))
+    fan = crowd._fans[0]
+    crowd._due.clear()
+    crowd._plan_look(fan, fan.comes_at - 0.5)
+    crowd._plan_look(fan, fan.comes_at + 0.5)
+    assert [(due.look, due.at) for due in crowd._due] == [(True, fan.comes_at - 0.5)]
+    crowd.leave()
+    crowd._plan_look(fan, fan.comes_at - 0.2)
+    assert crowd._due == []
+
+
+def test_without_looks_everything_is_planned_as_before() -> None:
+    """Given a crowd that does not look and comes whole / Then each fan presses once, and nothing else is due."""
+    _, due = due_of(job(fans=200, late=10))
+    assert len({name for _, name, _ in due}) == len(due) == 210
+    assert not any(look for _, _, look in due)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_a_rehearsal_tells_its_faults(terminal: io.StringIO) -> None:
              "observed": {"in_flight": {"presses": 3, "outbox": 4}, "next_win_s": 0.8, "killed": 1}}  # fmt: skip
     rehearse.shown_one({
         "scenario": "faults", "scale": 1.0, "seed": 7, "units": numbers, "orders": numbers, "seconds": numbers,
-        "attempts": {"answered": 1, "by_outcome": {}}, "published": numbers, "rates": numbers,
+        "attempts": {"answered": 1, "by_outcome": {}}, "published": {}, "rates": numbers, "peak": numbers,
         "latency_ms": {"purchase": numbers}, "sold_out_bound_ms": numbers, "audit": {"balanced": True},
         "faults": [fault], "lost_tail": [ORDERS[0]], "verdict": "fail", "reasons": ["[/x] broke"],
         "logs": "kept/logs",
