@@ -7,7 +7,7 @@ ratio of the two, and the conditions.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from flashsale.bench import conditions, edge, engine, http, levels, memory, scale, writer
+from flashsale.bench import conditions, crowded, edge, engine, http, levels, memory, scale, writer
 from flashsale.bench.ground import Ground, own_ground
 from flashsale.bench.report import Metric, Report, print_report
 from flashsale.errors import BadInputError
@@ -30,6 +30,7 @@ SUITES: Final[Mapping[str, Suite]] = {
     "writer": writer.run,
     "memory": memory.run,
     "scale": scale.run,
+    "crowded": crowded.run,
     "levels": levels.run,
     "levels_cluster": levels.run_on_cluster,
 }
@@ -37,7 +38,8 @@ _ON_A_CLUSTER: Final = {"levels_cluster"}
 
 
 async def run(suites: Sequence[str], *, rounds: int = ROUNDS, on_progress: Callable[[str], None]) -> Report:
-    """Run these suites, each on fresh servers, and report. By default up to a minute a suite; two for one of levels.
+    """Run these suites, each on fresh servers, and report. By default up to a minute a suite; two for one of levels,
+    some for crowded.
 
     Raises BadInputError for an unknown suite or a number of rounds below 1, SurroundingsError when a server would
     not start, InvariantError when what was measured gave a wrong answer. Nothing is left behind.

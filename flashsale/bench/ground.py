@@ -49,6 +49,11 @@ class Ground:
         await self.operations.load(name)
         return await self.operations.move(name, Verb.OPEN)
 
+    async def used_bytes(self) -> int:
+        """What the data takes: memory in use without the clients' and the log's buffers, which come and go."""
+        told = await self.redis.info("memory")
+        return int(told["used_memory"]) - int(told["mem_clients_normal"]) - int(told["mem_aof_buffer"])
+
 
 @asynccontextmanager
 async def own_ground(*, cluster: bool = False) -> AsyncIterator[Ground]:

@@ -36,17 +36,17 @@ async def _buyers(ground: Ground, *, rounds: int, on_progress: Callable[[str], N
         on_progress(f"memory.buyer, round {at} of {rounds}")
         sale = await ground.open_sale(f"memory-buyers-{at}", units=number)
         bucket = sale.all_buckets[0]
-        before = await _used_bytes(ground)
+        before = await ground.used_bytes()
         script = purchase_at(bucket)
         for batch in cut(lines, BATCH):
             await script(ground.redis, ITEM, *batch)
-        won.append((await _used_bytes(ground) - before) / number)
+        won.append((await ground.used_bytes() - before) / number)
         while entries := await outbox.read(ground.redis, bucket, after="0", count=OUTBOX_ENTRIES_PER_READ):
             await outbox.trim(ground.redis, bucket, entries)
-        between = await _used_bytes(ground)
+        between = await ground.used_bytes()
         landed.append((between - before) / number)
         await _plain_hash(ground, bucket, lines)
-        plain.append((await _used_bytes(ground) - between) / number)
+        plain.append((await ground.used_bytes() - between) / number)
     conditions = {"buyers": number, "id_length": FAN_LENGTH, "plain": "HSET fan order, 32 hex digits"}
     return [
         Metric("memory", name, median(ours), "bytes", "plain HSET of fan and order", median(plain), ratio, rounds,
@@ -70,12 +70,12 @@ async def _reservations(ground: Ground, *, rounds: int, on_progress: Callable[[s
     for at in range(1, rounds + 1):
         on_progress(f"memory.reservation, round {at} of {rounds}")
         sale = await ground.open_sale(f"memory-{at}", units=1, reserved=number)
-        before = await _used_bytes(ground)
+        before = await ground.used_bytes()
         await _reserve(ground, sale, names)
-        between = await _used_bytes(ground)
+        between = await ground.used_bytes()
         await _plain_set(ground, sale.all_buckets[0], names)
         ours.append((between - before) / number)
-        plain.append((await _used_bytes(ground) - between) / number)
+        plain.append((await ground.used_bytes() - between) / number)
     conditions = {"fans": number, "id_length": FAN_LENGTH, "slices": stock.slices_of(sale), "list": "full"}
     ratio = median(one / other for one, other in zip(ours, plain, strict=True))
     figures = (median(ours), "bytes", "plain SET of ids", median(plain), ratio)
@@ -100,9 +100,3 @@ async def _plain_set(ground: Ground, bucket: Bucket, names: Sequence[str]) -> No
     commands: Commands = ground.redis
     for batch in cut(names, _PER_CALL):
         await commands.execute_command("SADD", bucket.key("bench", "plain"), *batch)
-
-
-async def _used_bytes(ground: Ground) -> int:
-    """What the data takes: memory in use without the clients' and the log's buffers, which come and go."""
-    told = await ground.redis.info("memory")
-    return int(told["used_memory"]) - int(told["mem_clients_normal"]) - int(told["mem_aof_buffer"])

@@ -29,6 +29,8 @@ TARGETS: Final[Mapping[str, str]] = {
     "memory.reservation": "≤ 10 bytes",
     "scale.buckets": "≤ 1.15",
     "scale.processes": "≤ 1.15",
+    "crowded.reservation": "≤ 10 bytes",
+    "crowded.wins": "≥ 0.9",
 }
 COLUMNS: Final = ("metric", "value", "unit", "reference", "its value", "ratio", "target", "rounds")
 BUSY_MIN: Final = 0.8

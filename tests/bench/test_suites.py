@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flashsale import bench
-from flashsale.bench import conditions, edge, engine, levels, memory, nginx, scale, writer
+from flashsale.bench import conditions, crowded, edge, engine, levels, memory, nginx, scale, writer
 from flashsale.bench.ground import Ground, attempts, fans, own_ground
 from flashsale.bench.report import Metric
 from flashsale.capacity import certify, mix
@@ -75,6 +75,14 @@ async def test_writer_and_memory_measure(ground: Ground) -> None:
     assert 8 < reservation.value < reservation.reference_value / 3
     assert (order.full_name, buyer.full_name) == ("memory.order", "memory.buyer")
     assert buyer.reference_value < buyer.value < order.value
+
+
+async def test_a_whole_list_is_measured_beside_none(ground: Ground) -> None:
+    """Given a small list / When crowded runs a round / Then all are in it, and all attempts won in both."""
+    reservation, wins, *_ = await crowded.run(ground, rounds=1, on_progress=lambda what: None, number=20_300, each=640)
+    assert (reservation.full_name, wins.full_name) == ("crowded.reservation", "crowded.wins")
+    assert 8 < reservation.value < reservation.reference_value / 3
+    assert (wins.value > 0, reservation.conditions["fans"]) == (True, 20_300)
 
 
 async def test_the_edge_is_measured_beside_a_constant(ground: Ground) -> None:
@@ -154,4 +162,14 @@ def test_the_crowd_can_be_had_again() -> None:
 
 def test_every_suite_of_the_command_is_known() -> None:
     """Given the command's suites / Then those of measure.md that exist are there."""
-    assert set(bench.SUITES) == {"http", "edge", "engine", "writer", "memory", "scale", "levels", "levels_cluster"}
+    assert set(bench.SUITES) == {
+        "http",
+        "edge",
+        "engine",
+        "writer",
+        "memory",
+        "scale",
+        "crowded",
+        "levels",
+        "levels_cluster",
+    }
