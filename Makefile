@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 CROWD ?= 5000
 SCENARIO ?= mi3-wechat-2013
 SCALE ?= 0.1
-SUITES ?= http engine writer memory
+SUITES ?= http edge engine writer memory
+HISTORY ?= bench-history.jsonl
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-stock mutants check format bench rehearse faults lock clean
+.PHONY: help demo test test-stock mutants check format bench bench-plot rehearse faults lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +36,11 @@ format: $(VENV)/.dev ## put the code in form
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev ## ratios against references in the same run: make bench SUITES="http engine"
-	$(BIN)/flashsale bench $(SUITES) $(ARGS)
+	$(BIN)/flashsale bench $(SUITES) --history $(HISTORY) $(ARGS)
+
+bench-plot: $(VENV)/.plot ## the history of benches as a picture: make bench-plot HISTORY=bench-history.jsonl
+	$(BIN)/python -m flashsale.bench.plot $(HISTORY) bench-history.png
+	@echo bench-history.png
 
 rehearse: $(VENV)/.dev ## replay a release day: make rehearse SCENARIO=mi3-wechat-2013 SCALE=0.1
 	$(BIN)/flashsale rehearse $(SCENARIO) --scale $(SCALE) $(ARGS)
@@ -58,6 +63,10 @@ $(VENV)/.uv: requirements/uv.txt
 $(VENV)/.run: $(VENV)/.uv requirements/run.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/run.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.plot: $(VENV)/.run requirements/plot.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/plot.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
