@@ -1,30 +1,20 @@
 """flashsale up, migrate, serve, worker: the processes."""
 
-import errno
-import os
 import signal
-import socket
-import sys
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from flashsale import config, doctor_facts, stores
-from flashsale.children import Children
-from flashsale.cli import show
+from flashsale import config, stores
+from flashsale.cli import apis, show
+from flashsale.cli.listening import listen
 from flashsale.cli.run import run
-from flashsale.config import Settings
 from flashsale.embedded import EmbeddedPair
 from flashsale.embedded_cluster import EmbeddedCluster
 from flashsale.embedded_stores import EmbeddedStores
-from flashsale.errors import BadInputError, SurroundingsError
 from flashsale.worker import main as worker_process
-
-BACKLOG = 4096
-_LOOK_S: Final = 0.2
 
 
 class Topology(StrEnum):
@@ -32,6 +22,13 @@ class Topology(StrEnum):
 
     SINGLE = "single"
     CLUSTER = "cluster"
+
+
+class WebServer(StrEnum):
+    """Under which web server the api runs."""
+
+    UVICORN = "uvicorn"
+    GRANIAN = "granian"
 
 
 _SERVERS: Final[dict[Topology, type[EmbeddedPair] | type[EmbeddedCluster]]] = {
@@ -85,6 +82,9 @@ def serve(
         typer.Option(help="Where this process alone can be asked, for its metrics; the next ones have the next ports."),
     ] = None,
     shared: Annotated[bool, typer.Option("--shared", help="Others that say so too may listen on the port.")] = False,
+    by: Annotated[
+        WebServer, typer.Option("--server", help="The web server; granian is an extra that has to be installed.")
+    ] = WebServer.UVICORN,
 ) -> None:
     """Answer fans over HTTP until SIGTERM or Ctrl-C.
 
@@ -98,66 +98,17 @@ def serve(
     from flashsale.api.app import Api  # noqa: PLC0415
 
     api = Api(settings)
-    number = settings.processes or _cores()
+    if by is WebServer.GRANIAN:
+        apis.serve_by_granian(settings, settings.processes or apis.cores())
+        return
+    number = settings.processes or apis.cores()
     if number > 1:
-        _serve_together(settings, number)
+        apis.serve_together(settings, number)
         return
     listeners = [listen(settings.host, settings.port, shared=shared)]
     if settings.own_port:
         listeners.append(listen(settings.host, settings.own_port))
     server.run(api, listeners, on_started=lambda: show.text(f"Serving on {settings.base_url}"))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def _serve_together(settings: Settings, number: int) -> None:
-    """Several processes on one port, looked after until Ctrl-C. What keeps one from starting is told once, here."""
-    listen(settings.host, settings.port).close()
-    run(_fit(settings))
-    children = Children()
-    base = ("serve", "--processes", "1", "--shared", "--host", settings.host, "--port", str(settings.port))
-    try:
-        for place in range(number):
-            own = ("--own-port", str(settings.own_port + place)) if settings.own_port else ()
-            children.spawn(f"api-{place + 1}", *base, *own, environment=dict(os.environ))
-        while True:
-            time.sleep(_LOOK_S)
-            children.check(tolerated=lambda child, status: status != BadInputError.exit_status)
-    except KeyboardInterrupt:
-        show.text("Stopping.")
-    finally:
-        children.stop(together=True)
-
-
-async def _fit(settings: Settings) -> None:
-    addresses = stores.addresses_of(settings)
-    async with stores.opened(redis_url=addresses.redis_url, postgres_dsn=addresses.postgres_dsn) as both:
-        await doctor_facts.refuse_unfit(addresses, both.postgres)
-
-
-def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A listening socket. shared: other processes may listen beside it, and the kernel shares connections out.
-
-    Raises SurroundingsError when the port is taken or not ours to take.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as trouble:
-        listener.close()
-        words = {
-            errno.EADDRINUSE: f"Port {port} on {host} is taken; stop what listens there, or give another --port.",
-            errno.EACCES: f"Port {port} needs more rights; give one above 1023 with --port.",
-        }
-        raise SurroundingsError(words.get(trouble.errno or 0, f"Can't listen on {host}:{port}: {trouble}")) from trouble
-    listener.listen(BACKLOG)
-    return listener
 
 
 def worker() -> None:

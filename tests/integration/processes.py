@@ -14,7 +14,7 @@ import httpx
 from flashsale import config, stores
 from flashsale.api.app import Api
 from flashsale.api.server import Server, configured
-from flashsale.cli.serve import listen
+from flashsale.cli.listening import listen
 from flashsale.config import Settings, settling_of
 from flashsale.embedded import Addresses
 from flashsale.metrics import WorkerMetrics, worker_metrics
