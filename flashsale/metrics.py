@@ -70,6 +70,8 @@ class ApiMetrics:
     batch_size: Spread
     batch_wait_seconds: Spread
     reply_seconds: Spread
+    sold_out_seconds: Spread
+    back_seconds: Spread
     watchers: Gauge
     slowed: Counter
     address_refused: Counter
@@ -103,6 +105,18 @@ def api_metrics() -> ApiMetrics:
         ),
         reply_seconds=Spread(
             "flashsale_purchase_reply_seconds", "From taking an attempt in to its answer.", _REPLY_SECONDS, registry
+        ),
+        sold_out_seconds=Spread(
+            "flashsale_sold_out_learned_seconds",
+            "How long after an item's last unit the process refused by itself, at most.",
+            _REPLY_SECONDS,
+            registry,
+        ),
+        back_seconds=Spread(
+            "flashsale_stock_back_learned_seconds",
+            "How long after units were back the process let presses through, at most.",
+            _REPLY_SECONDS,
+            registry,
         ),
         watchers=Gauge("flashsale_order_watchers", "Open order event streams.", registry=registry),
         slowed=Counter(

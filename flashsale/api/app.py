@@ -28,6 +28,7 @@ from flashsale.api.orders import Orders
 from flashsale.api.picture import Pictures
 from flashsale.api.protection import protection_of
 from flashsale.api.replies import Receive, RefusedError, Scope, Send, problem
+from flashsale.api.turns import Turns
 from flashsale.config import Settings, settling_of
 from flashsale.errors import BadInputError
 from flashsale.identity import Identities, secrets_of
@@ -133,7 +134,7 @@ async def _assembled(settings: Settings, trust: Trust, watchers: Watchers, metri
         _routers(addresses.redis_url) as (fast, waiting, proving),
     ):
         await doctor_facts.refuse_unfit(addresses, opened.postgres)
-        pictures = Pictures(opened)
+        pictures = Pictures(opened, Turns(metrics.sold_out_seconds, metrics.back_seconds))
         await pictures.begin()
         confirmations = Confirmations()
         purchases = _purchases(settings, fast, waiting, metrics=metrics)

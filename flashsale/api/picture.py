@@ -16,6 +16,7 @@ import orjson
 
 from flashsale import ledger, limits, memory, stock, stores
 from flashsale.api.replies import PREFIX, SHARED, Reply, refusal, reply
+from flashsale.api.turns import Turns
 from flashsale.errors import SurroundingsError
 from flashsale.keys import Bucket
 from flashsale.outcomes import Outcome
@@ -34,11 +35,13 @@ _RIGHT_GRACE_S: Final = 86_400
 
 @dataclass(frozen=True, slots=True)
 class SalePicture:
-    """One sale as this process last saw it. early: refusals that hold for everybody, by item."""
+    """One sale as this process last saw it. with_units: items of which a bucket has some, or one is moving; early:
+    refusals that hold for everybody, by item."""
 
     sale: Sale
     state: str
     reserved: int
+    with_units: frozenset[str]
     early: dict[str, Reply]
     outcome: dict[str, Outcome]
     data: dict[str, Any]
@@ -65,8 +68,9 @@ class Pictures:
     targets: every purchase path there is.
     """
 
-    def __init__(self, opened: Stores) -> None:
+    def __init__(self, opened: Stores, turns: Turns | None = None) -> None:
         self._stores = opened
+        self._turns = turns
         self._sales: list[Sale] = []
         self._sales_read = 0.0
         self._by_name: dict[str, SalePicture] = {}
@@ -140,6 +144,8 @@ class Pictures:
         self.targets = targets_of(self._by_name, early=True)
         self.listing, self.listing_etag = _shown([picture.data for picture in self._by_name.values()])
         self._seen = started
+        if self._turns is not None:
+            self._turns.look(turns_of(self._by_name), began=started, ended=time.monotonic())
         await self._mark_memory(buckets, read)
 
     async def _mark_memory(self, buckets: Sequence[Bucket], facts: Sequence[BucketFacts]) -> None:
@@ -149,6 +155,16 @@ class Pictures:
             await memory.keep_marks(self._stores.redis, seen, zip(buckets, facts, strict=True))
         except stores.TROUBLE as trouble:
             _log.warning("memory.not_kept trouble=%s: %s", type(trouble).__name__, trouble)
+
+
+def turns_of(pictures: Mapping[str, SalePicture]) -> dict[tuple[str, str], tuple[bool, bool]]:
+    """For each item of an open sale, whether it has units, and whether fans are refused as sold out."""
+    return {
+        (name, item.item): (item.item in picture.with_units, picture.outcome.get(item.item) is Outcome.SOLD_OUT)
+        for name, picture in pictures.items()
+        if picture.state == State.OPEN
+        for item in picture.sale.items
+    }
 
 
 def targets_of(pictures: Mapping[str, SalePicture], *, early: bool) -> dict[str, Target]:
@@ -189,6 +205,7 @@ def draw(sale: Sale, facts: Sequence[BucketFacts], before: Sequence[BucketFacts]
         sale=sale,
         state=state,
         reserved=sum(one.reserved for one in facts),
+        with_units=frozenset(item for item, units in free.items() if units),
         early={item: _early_reply(outcome, sale, bucket_now_ms) for item, outcome in early.items()},
         outcome=early,
         data=data,
