@@ -186,6 +186,9 @@ class HotProtocol(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """A client that wants another protocol is answered in this one; that is nothing to log."""
+
     def _decided(self, short: _Short, decided: "asyncio.Future[Any]") -> None:
         if short.disconnected:
             return

@@ -41,6 +41,7 @@ def configured(api: Api, *, grace_s: int = GRACE_S) -> uvicorn.Config:
         interface="asgi3",
         loop="uvloop",
         http=HotProtocol,
+        ws="none",
         lifespan="on",
         log_level="warning",
         access_log=False,

@@ -129,3 +129,27 @@ async def test_a_press_is_answered_when_the_server_is_to_stop(shops: Shops) -> N
         assert (told.status, told.headers["connection"]) == (201, "close")
         assert await line.closed()
         await stopping
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    ["GET {base}/time#there HTTP/1.1", "GET {base}/t%69me HTTP/1.1", "GET {base}/time?x#y HTTP/1.1"],
+)
+async def test_a_path_with_more_to_it_is_answered_all_the_same(shops: Shops, request_line: str) -> None:
+    """Given a path that is not written plainly / Then it is answered as the plain one, by the long way."""
+    shop = await shops()
+    async with line_to(shop) as line:
+        line.writer.write(f"{request_line.format(base=BASE)}\r\nhost: shop\r\n\r\n".encode())
+        told = await line.answer()
+    assert (told.status, b"now_ms" in told.body) == (200, True)
+
+
+async def test_who_wants_another_protocol_is_answered_in_this_one(shops: Shops) -> None:
+    """Given a press that asks for an upgrade, to something or to websockets / Then it is answered as HTTP, and wins."""
+    shop = await shops(silver=2)
+    for protocol in ("h2c", "websocket"):
+        right = await shop.reserve(f"fan-of-{protocol}")
+        async with line_to(shop) as line:
+            line.writer.write(pressed(shop, right, "k", "connection: upgrade", f"upgrade: {protocol}"))
+            told = await asyncio.wait_for(line.answer(), 5)
+        assert told.status == 201, protocol
