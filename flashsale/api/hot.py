@@ -103,11 +103,8 @@ class Hot:
             if target is not None and method == "POST":
                 return self._begin_press(path, target, query, headers, peer)
             return self._answer(method, path, headers)
-        except RefusedError as refused:
-            return refused.reply
-        except Exception:  # noqa: BLE001 -- the last resort: it is logged, and the fan gets an answer
-            _log.exception("hot.broken path=%s", path)
-            return replies.BROKEN
+        except Exception as trouble:  # noqa: BLE001 -- the last resort: it is logged, and the fan gets an answer
+            return self._instead(path, trouble)
 
     def end(self, press: "Press") -> Reply | None:
         """The reply to a press that was decided; None when there is more to wait for: finish() it."""
@@ -116,11 +113,8 @@ class Hot:
             if answer.dry or (answer.outcome is _WON and press.target.picture.sale.ack is _CONFIRMED):
                 return None
             return self._told(press, answer)
-        except CrowdedError:
-            return self._crowded()
-        except Exception:  # noqa: BLE001 -- as above
-            _log.exception("hot.broken path=%s", press.path)
-            return replies.BROKEN
+        except Exception as trouble:  # noqa: BLE001 -- as above
+            return self._instead(press.path, trouble)
 
     async def finish(self, press: "Press") -> Reply:
         """The reply to a press, when it has come."""
@@ -131,11 +125,8 @@ class Hot:
             if answer.outcome is _WON and press.target.picture.sale.ack is _CONFIRMED:
                 answer = await self._once_confirmed(answer)
             return self._told(press, answer)
-        except CrowdedError:
-            return self._crowded()
-        except Exception:  # noqa: BLE001 -- as above
-            _log.exception("hot.broken path=%s", press.path)
-            return replies.BROKEN
+        except Exception as trouble:  # noqa: BLE001 -- as above
+            return self._instead(press.path, trouble)
 
     def _begin_press(
         self, path: str, target: Target, query: bytes, given: Headers, peer: str
@@ -162,22 +153,25 @@ class Hot:
         return None
 
     def _pressed(self, path: str, target: Target, headers: Mapping[bytes, bytes], right: Right) -> "Reply | Press":
-        """The press of a fan who has a right. Raises RefusedError when it is one too many."""
+        """The press of a fan who has a right. Raises RefusedError when it is one too many of theirs, CrowdedError when
+        too many wait."""
         started = time.perf_counter()
         key = headers.get(b"idempotency-key", b"")
         if len(key) > limits.IDEMPOTENCY_KEY_LENGTH_MAX or key.translate(None, _KEY_BYTES):
             return replies.BAD_KEY
         order, lane, text = new_order(), self._lane(path, target, right.fan), key.decode()
-        last = self._protection.slowed(right.fan)
-        try:
-            decided = lane.attempt(order, right, key=text, last=last)
-        except CrowdedError:
-            return self._crowded()
+        decided = lane.attempt(order, right, key=text, last=self._protection.slowed(right.fan))
         return Press(path, target, lane, right, text, order, started, decided)
 
-    def _crowded(self) -> Reply:
-        self._metrics.refused_early.counts[Outcome.WAIT] += 1
-        return replies.BY_OUTCOME[Outcome.WAIT]
+    def _instead(self, path: str, trouble: Exception) -> Reply:
+        """The reply where the usual one can't be had: as the trouble says, or that something broke, which is logged."""
+        if isinstance(trouble, RefusedError):
+            return trouble.reply
+        if isinstance(trouble, CrowdedError):
+            self._metrics.refused_early.counts[Outcome.WAIT] += 1
+            return replies.BY_OUTCOME[Outcome.WAIT]
+        _log.error("hot.broken path=%s", path, exc_info=trouble)
+        return replies.BROKEN
 
     async def _answer_slowly(self, scope: Scope, receive: Receive) -> Reply | None:
         """The reply to what comes with a body, or where somebody else is asked who the fan is."""
@@ -194,11 +188,8 @@ class Hot:
                     return await self.finish(begun) if isinstance(begun, Press) else begun
                 case _:
                     return None
-        except RefusedError as refused:
-            return refused.reply
-        except Exception:  # noqa: BLE001 -- as above
-            _log.exception("hot.broken path=%s", path)
-            return replies.BROKEN
+        except Exception as trouble:  # noqa: BLE001 -- as above
+            return self._instead(path, trouble)
 
     async def _right(self, target: Target, authorization: bytes) -> Right:
         if authorization.startswith(_RIGHT_SCHEME):
