@@ -16,6 +16,7 @@ from flashsale.errors import SurroundingsError
 
 BACKLOG: Final = 4096
 GRACE_S: Final = 10
+_TICKS_PER_S: Final = 10
 _log: Final = logging.getLogger(__name__)
 
 
@@ -68,7 +69,8 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second."""
         try:
-            self._api.connections.look(self.server_state.connections)
+            if counter % _TICKS_PER_S == 0:
+                await self._api.connections.look(self.server_state.connections)
         except Exception:  # noqa: BLE001 -- whatever it is, fans go on being answered; the next look may go well
             _log.exception("connections.not_looked_at")
         return await super().on_tick(counter)

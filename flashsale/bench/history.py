@@ -5,12 +5,13 @@ Each line: at (ISO 8601, UTC), commit, machine, and metrics, {full name: {value,
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from flashsale import clock
 from flashsale.bench.report import Report
 from flashsale.errors import BadInputError
 
@@ -28,7 +29,7 @@ class Past:
 def append(file: Path, report: Report, *, now: datetime | None = None) -> None:
     """Add a report. Raises BadInputError when the file can't be written."""
     line = {
-        "at": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
+        "at": (now or clock.now()).isoformat(timespec="seconds"),
         "commit": report.conditions.get("commit", "unknown"),
         "machine": report.conditions.get("machine", {}),
         "metrics": {

@@ -28,28 +28,41 @@ _COLUMNS = ("part", "processes, a core each", "a second", "cores of work", "busy
 _ROUNDS = 3
 
 
+Peak = Annotated[int, typer.Option(help="Requests in the busiest second.")]
+Fans = Annotated[int, typer.Option(help="Fans on the page then.")]
+Reserved = Annotated[int, typer.Option(help="Fans in the reservation list.")]
+Units = Annotated[int, typer.Option(help="Units on sale.")]
+MixFile = Annotated[Path | None, typer.Option(help="Who asks for what (TOML); else the second of the opening.")]
+Rehearsed = Annotated[
+    Path | None, typer.Option(help="A rehearsal's JSON: its busiest second and its crowd, scaled to the whole day.")
+]
+LandedWithin = Annotated[float, typer.Option(help="Seconds until the last order is in Postgres.")]
+Busy = Annotated[float, typer.Option(help="How much of a core the peak may take, up to 1.")]
+Cores = Annotated[int | None, typer.Option(help="Cores that there are; a plan that needs more is refused.")]
+Saved = Annotated[
+    Path | None, typer.Option(help="A saved calibration; else this machine is measured, for some minutes.")
+]
+Save = Annotated[Path | None, typer.Option(help="Where to keep the calibration that is measured.")]
+Certify = Annotated[
+    bool, typer.Option("--certify", help="Play the mix on this machine and say how far off the prediction is.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Take a calibration from other hardware.")]
+
+
 def plan(
-    peak: Annotated[int, typer.Option(help="Requests in the busiest second.")] = 800_000,
-    fans: Annotated[int, typer.Option(help="Fans on the page then.")] = 5_000_000,
-    reserved: Annotated[int, typer.Option(help="Fans in the reservation list.")] = 15_000_000,
-    units: Annotated[int, typer.Option(help="Units on sale.")] = 150_000,
-    mix: Annotated[Path | None, typer.Option(help="Who asks for what (TOML); else the second of the opening.")] = None,
-    rehearsed: Annotated[
-        Path | None, typer.Option(help="A rehearsal's JSON: its busiest second and its crowd, scaled to the whole day.")
-    ] = None,
-    landed_within: Annotated[
-        float, typer.Option(help="Seconds until the last order is in Postgres.")
-    ] = fleets.LANDED_WITHIN_S,
-    busy: Annotated[float, typer.Option(help="How much of a core the peak may take, up to 1.")] = fleets.BUSY,
-    cores: Annotated[int | None, typer.Option(help="Cores that there are; a plan that needs more is refused.")] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="A saved calibration; else this machine is measured, for some minutes.")
-    ] = None,
-    save: Annotated[Path | None, typer.Option(help="Where to keep the calibration that is measured.")] = None,
-    certify: Annotated[
-        bool, typer.Option("--certify", help="Play the mix on this machine and say how far off the prediction is.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Take a calibration from other hardware.")] = False,
+    peak: Peak = 800_000,
+    fans: Fans = 5_000_000,
+    reserved: Reserved = 15_000_000,
+    units: Units = 150_000,
+    mix: MixFile = None,
+    rehearsed: Rehearsed = None,
+    landed_within: LandedWithin = fleets.LANDED_WITHIN_S,
+    busy: Busy = fleets.BUSY,
+    cores: Cores = None,
+    calibration: Saved = None,
+    save: Save = None,
+    certify: Certify = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Say how many of each part a peak needs, what holds it back, and what changes when it doubles.
@@ -75,6 +88,11 @@ def plan(
         show.json(made.as_data() | ({"certified": played.as_data()} if played else {}))
     else:
         _print(made, played)
+    _end(made, played, cores)
+
+
+def _end(made: Planned, played: Certified | None, cores: int | None) -> None:
+    """Raises BadInputError for a plan that can't be met, Exit for a prediction that is too far off."""
     if broken := made.broken(cores):
         raise BadInputError("This can't be met:\n  " + "\n  ".join(broken))
     if played is not None and not played.within:

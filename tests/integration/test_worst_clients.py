@@ -1,6 +1,7 @@
 """The worst clients, all at once, in the middle of a sale: the honest fans hardly feel them.
 
-Real sockets and processes. FLASHSALE_TEST_WORST_S says for how many seconds, 12 when nothing is said.
+Real sockets and processes. FLASHSALE_TEST_WORST_S says for how many seconds, 12 when nothing is said; for a minute, and
+by itself: FLASHSALE_TEST_WORST_S=60 make test ARGS="-n0 -s tests/integration/test_worst_clients.py"
 """
 
 import asyncio
@@ -36,8 +37,8 @@ _WORST_S: Final = float(os.environ.get("FLASHSALE_TEST_WORST_S", "12"))
 _PRESSES_PER_S: Final = 100
 _WIRES: Final = 50
 _UNITS: Final = 50_000
-# A p99 below this is the noise of the machine and of the one who measures.
-_NOISE_S: Final = 0.01
+# A p99 below this is the noise of the machine and of the one who measures; beside other tests there is more of it.
+_NOISE_S: Final = 0.04 if "PYTEST_XDIST_WORKER" in os.environ else 0.01
 
 
 @dataclass(frozen=True, slots=True)
