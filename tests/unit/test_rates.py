@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flashsale import rates as rates_module
 from flashsale.rates import Rates
 
 
@@ -45,18 +46,29 @@ def test_what_comes_a_little_too_soon_is_counted() -> None:
     burst=st.integers(1, 5),
     far_s=st.sampled_from([0.0, 2.0]),
 )
-def test_what_is_forgotten_changes_no_answer(
+def test_nobody_may_ask_more_often_and_few_less_at_once(
     steps: list[tuple[str, float]], per_s: float, burst: int, far_s: float
 ) -> None:
-    """Given askings of several at any times / Then the answers are those of one that remembers every name for ever."""
+    """Given askings of several at any times / Then the answers are those of one that remembers every name for ever, or
+    stricter by one asking at the most; with one at once, the very same."""
     rates, full, now = Rates(per_s=per_s, burst=burst, far_s=far_s), dict[str, float](), 0.0
     for name, later_s in steps:
         now += later_s
         known = max(full.get(name, now), now)
-        early_s = known - now - (burst - 1) / per_s
-        if early_s <= far_s:
+        exact_s = known - now - (burst - 1) / per_s
+        if exact_s <= far_s:
             full[name] = known + 1 / per_s
-        assert rates.early_s(name, now) == pytest.approx(max(early_s, 0), abs=1e-6)
+        early_s = rates.early_s(name, now)
+        stricter_s = 1 / per_s if burst > 1 else 0.0
+        assert max(exact_s, 0) - 1e-6 <= early_s <= max(exact_s + stricter_s, 0) + 1e-6
+
+
+def test_who_finds_anothers_mark_is_counted_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given two names that point to the same place / Then both may ask, and the second one less at once."""
+    monkeypatch.setattr(rates_module, "_MARKS", 1)
+    rates = Rates(per_s=1, burst=3)
+    assert [rates.early_s("a", 0.0) for _ in range(4)] == [0, 0, 0, 1]
+    assert [rates.early_s("b", 0.0) for _ in range(3)] == [0, 0, 1]
 
 
 def test_names_are_bounded() -> None:
