@@ -10,7 +10,8 @@ BACKLOG: Final = 4096
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A listening socket. shared: other processes may listen beside it, and the kernel shares connections out.
+    """A listening socket. shared: other processes may listen beside it, and the kernel shares connections out; so it is
+    only bound here, and listens when its server has started: until then the others are given all connections.
 
     Raises SurroundingsError when the port is taken or not ours to take.
     """
@@ -28,5 +29,6 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
             errno.EACCES: f"Port {port} needs more rights; give one above 1023 with --port.",
         }
         raise SurroundingsError(words.get(trouble.errno or 0, f"Can't listen on {host}:{port}: {trouble}")) from trouble
-    listener.listen(BACKLOG)
+    if not shared:
+        listener.listen(BACKLOG)
     return listener

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from flashsale.bench.uvicorns import free_port
+from flashsale.cli.listening import listen
 from flashsale.queries import Pool
 from tests.integration.cli_process import Cli, console_script
 from tests.support.waiting import until
@@ -104,3 +106,22 @@ def test_they_end_with_the_one_that_looks_after_them(cli: Cli, postgres: Pool) -
         children = list(running.children().values())
         running.parent.kill()
         until(lambda: not any(child.is_running() for child in children), what="they have ended", deadline_s=20)
+
+
+def test_a_process_that_starts_takes_no_connection() -> None:
+    """Given a port that one process serves, and another that has taken it and is not ready / Then all connections go to
+    the first; when both listen, the second has its share."""
+    with listen("127.0.0.1", 0, shared=True) as ready:
+        port = ready.getsockname()[1]
+        ready.listen()
+        with listen("127.0.0.1", port, shared=True) as starting:
+            starting.settimeout(0.2)
+            clients = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(32)]
+            ready.settimeout(5)
+            for _ in range(32):
+                ready.accept()[0].close()
+            starting.listen()
+            clients += [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(64)]
+            starting.accept()[0].close()
+            for client in clients:
+                client.close()
