@@ -146,24 +146,30 @@ def figures(
             "wins_per_s": round(len(seen.wins) / selling_s) if selling_s else 0,
             "confirmed_per_s": round(len(landed.orders) / (_since(opens_ms, landed.last_confirmed_ms) or math.inf)),
         },
-        "peak": _peak(seen, opens_ms),
+        **_moments(seen, opens_ms / 1000),
     }
 
 
-def _peak(seen: Seen, opens_ms: int) -> dict[str, Any]:
-    """The busiest second from the crowd's side: looks and presses sent in it, and how the presses were answered."""
-    seconds = Counter(int(at) for answers in (seen.looks, seen.purchases) for at in answers.sent)
-    if not seconds:
-        return {"at_s": None, "requests": 0, "looks": 0, "by_outcome": {}}
-    second, requests = max(seconds.items(), key=lambda one: (one[1], -one[0]))
+def _moments(seen: Seen, opens_s: float) -> dict[str, Any]:
+    """The busiest second from the crowd's side, and the first."""
+    sent = (at for answers in (seen.looks, seen.purchases) for at in answers.sent)
+    seconds = Counter(math.floor(at - opens_s) for at in sent)
+    busiest = max(seconds.items(), key=lambda one: (one[1], -one[0]), default=(0, 0))[0]
+    return {"peak": _second(seen, opens_s, busiest), "opening": _second(seen, opens_s, 0)}
+
+
+def _second(seen: Seen, opens_s: float, number: int) -> dict[str, Any]:
+    """What was sent in one second, counted from the opening: looks and presses, and how the presses were answered."""
+    begin, end = opens_s + number, opens_s + number + 1
     presses = Answers()
     for code, item, sent, answered in zip(*(getattr(seen.purchases, name) for name in COLUMNS), strict=True):
-        if int(sent) == second:
+        if begin <= sent < end:
             presses.add(code, item, sent, answered)
+    looks = sum(begin <= sent < end for sent in seen.looks.sent)
     return {
-        "at_s": round(second - opens_ms / 1000, 3),
-        "requests": requests,
-        "looks": requests - len(presses),
+        "at_s": number,
+        "requests": looks + len(presses),
+        "looks": looks,
         "by_outcome": presses.by_outcome(),
     }
 

@@ -1,4 +1,7 @@
-"""A rehearsal's busiest second as a demand and a mix: what the whole day would ask for."""
+"""A rehearsal as a demand and a mix: what the whole day would ask for.
+
+The mix is that of the second of the opening, in which units go; the busiest one may be one of refusals alone.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,10 +51,14 @@ def _demand(result: Mapping[str, Any]) -> Demand:
 
 
 def _mix(result: Mapping[str, Any]) -> Mix:
-    peak = result["peak"]
-    outcomes: Mapping[str, int] = peak["by_outcome"]
-    whole = peak["looks"] + sum(outcomes.values())
-    kept = peak["looks"] + sum(number for name, number in outcomes.items() if name in _KEPT)
+    opening = result["opening"]
+    outcomes: Mapping[str, int] = opening["by_outcome"]
+    whole = opening["looks"] + sum(outcomes.values())
+    kept = opening["looks"] + sum(number for name, number in outcomes.items() if name in _KEPT)
+    if whole == kept:
+        raise BadInputError(
+            "No press was decided in the second of this rehearsal's opening; rehearse at a larger scale"
+        )
     refused = sum(number for name, number in outcomes.items() if name in _REFUSED)
-    words = f"the busiest second of {result['scenario']} at scale {result['scale']:g}, seed {result['seed']}"
+    words = f"the opening of {result['scenario']} at scale {result['scale']:g}, seed {result['seed']}"
     return Mix(words=words, kept=kept / whole, refused=refused / whole, decided=1 - (kept + refused) / whole)

@@ -34,7 +34,7 @@ Reserved = Annotated[int, typer.Option(help="Fans in the reservation list.")]
 Units = Annotated[int, typer.Option(help="Units on sale.")]
 MixFile = Annotated[Path | None, typer.Option(help="Who asks for what (TOML); else the second of the opening.")]
 Rehearsed = Annotated[
-    Path | None, typer.Option(help="A rehearsal's JSON: its busiest second and its crowd, scaled to the whole day.")
+    Path | None, typer.Option(help="A rehearsal's JSON: its opening and its crowd, scaled to the whole day.")
 ]
 LandedWithin = Annotated[float, typer.Option(help="Seconds until the last order is in Postgres.")]
 Busy = Annotated[float, typer.Option(help="How much of a core the peak may take, up to 1.")]

@@ -31,7 +31,7 @@ FORM: Final[dict[str, set[str] | None]] = {
     "sold_out_bound_ms": {"p50", "p99", "max"},
     "latency_ms": {"reservation", "purchase"},
     "rates": {"attempts_per_s", "wins_per_s", "confirmed_per_s"},
-    "peak": {"at_s", "requests", "looks", "by_outcome"},
+    "peak": {"at_s", "requests", "looks", "by_outcome"}, "opening": {"at_s", "requests", "looks", "by_outcome"},
     "crowd": {"reserved", "came"},
     "lost_tail": None, "faults": None, "audit": {"balanced", "items"}, "verdict": None, "reasons": None,
     "logs": None,

@@ -183,19 +183,19 @@ DAY: Final = {
     "published": {"reserved": 15_000_000, "on_page": 5_000_000, "peak_per_s": 800_000},
     "crowd": {"reserved": 150_000, "came": 50_000},
     "units": {"loaded": 1_500},
-    "peak": {"requests": 10_000, "looks": 5_000,
+    "peak": {"requests": 10_000},
+    "opening": {"requests": 9_800, "looks": 5_000,
              "by_outcome": {"WON": 1_500, "NO_RIGHT": 200, "SOLD_OUT": 2_500, "NOT_OPEN": 500, "ALREADY_BOUGHT": 100}},
 }  # fmt: skip
 
 
 def test_a_rehearsed_day_is_scaled_to_the_whole(tmp_path: Path) -> None:
-    """Given a rehearsal's result / Then its busiest second is the mix: what holds for everybody is kept at the edge;
-    the published peak, list and page stand for those seen, else these are scaled."""
+    """Given a rehearsal's result / Then its opening is the mix: what holds for everybody is kept at the edge; the
+    published peak, list and page stand for those seen, else these are scaled."""
     file = tmp_path / "day.json"
     file.write_bytes(orjson.dumps(DAY))
     demand, asked = rehearsed.read(file)
     assert (demand.peak, demand.fans, demand.reserved, demand.units) == (800_000, 5_000_000, 15_000_000, 150_000)
-    # Answered in that second: 4,800 presses, since 200 were still on their way.
     assert asked.kept == pytest.approx(8_000 / 9_800)
     assert asked.refused == pytest.approx(200 / 9_800)
     assert asked.decided == pytest.approx(1_600 / 9_800)
@@ -210,6 +210,14 @@ def test_what_is_no_rehearsal_is_refused(tmp_path: Path, content: bytes) -> None
     file = tmp_path / "day.json"
     file.write_bytes(content)
     with pytest.raises(BadInputError, match=r"not the result of a rehearsal.*flashsale rehearse note-qzone"):
+        rehearsed.read(file)
+
+
+def test_an_opening_in_which_nothing_is_decided_is_refused(tmp_path: Path) -> None:
+    """Given a rehearsal that had nothing but refusals for everybody in that second / Then that is said."""
+    file = tmp_path / "day.json"
+    file.write_bytes(orjson.dumps(DAY | {"opening": {"looks": 1, "by_outcome": {"SOLD_OUT": 1}}}))
+    with pytest.raises(BadInputError, match="No press was decided"):
         rehearsed.read(file)
 
 

@@ -91,7 +91,7 @@ def test_a_good_day_passes_and_its_figures_are_these() -> None:
     assert found["latency_ms"]["reservation"] == dict.fromkeys(("p50", "p99", "p999", "max"), 10.0)
     assert found["latency_ms"]["purchase"] == {"p50": 500.0, "p99": 500.0, "p999": 500.0, "max": 500.0}
     assert found["rates"] == {"attempts_per_s": 1, "wins_per_s": 1, "confirmed_per_s": 1}
-    assert found["peak"] == {"at_s": 4.0, "requests": 2, "looks": 0, "by_outcome": {"SOLD_OUT": 2}}
+    assert found["peak"] == {"at_s": 4, "requests": 2, "looks": 0, "by_outcome": {"SOLD_OUT": 2}}
 
 
 def test_the_busiest_second_has_looks_in_it() -> None:
@@ -99,7 +99,8 @@ def test_the_busiest_second_has_looks_in_it() -> None:
     day = Day()
     for at in (1001.1, 1001.2, 1001.9, 1002.0):
         day.seen.looks.add(OTHER, 0, at, at + 0.1)
-    assert day.figures()["peak"] == {"at_s": 1.0, "requests": 4, "looks": 3, "by_outcome": {"WON": 1}}
+    assert day.figures()["peak"] == {"at_s": 1, "requests": 4, "looks": 3, "by_outcome": {"WON": 1}}
+    assert day.figures()["opening"] == {"at_s": 0, "requests": 1, "looks": 0, "by_outcome": {"WON": 1}}
 
 
 def _lose(day: Day) -> None:
