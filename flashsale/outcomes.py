@@ -77,7 +77,7 @@ TELLINGS: Final[dict[Outcome, Telling]] = {
     Outcome.RESERVATION_CLOSED: Telling(410, "Reservation is over"),
     Outcome.RESERVATION_FULL: Telling(409, "The reservation list is full"),
     Outcome.TOO_OFTEN: Telling(
-        429, "You ask more often than is of use; nothing is decided, ask again more slowly", retry_after_s=12
+        429, "You ask more often than is of use; this was not looked at, ask again more slowly", retry_after_s=12
     ),
 }
 

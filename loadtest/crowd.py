@@ -26,6 +26,7 @@ from loadtest.wire import Wire, connect
 
 TOLD_EVERY_S: Final = 0.5
 FINAL: Final = {Outcome.WON, Outcome.ALREADY_BOUGHT, Outcome.CLOSED, Outcome.NO_RIGHT, Outcome.KEY_REUSED}
+NOT_YET: Final = {Outcome.UNKNOWN, Outcome.WAIT, Outcome.PAUSED, Outcome.UNAVAILABLE, Outcome.TOO_OFTEN}
 LAST_ASKS: Final = 8
 ASK_AGAIN_MAX: Final = 200  # a fan who is told to wait asks again, but not for ever
 PAY_ASKS_MAX: Final = 60  # what can't be paid by then is for the verdict to find
@@ -232,7 +233,7 @@ class Crowd:
         now = now_s()
         data = orjson.loads(reply) if reply else {}
         outcome = Outcome[data["outcome"]] if "outcome" in data else None
-        if status == 0 or outcome in (Outcome.UNKNOWN, Outcome.WAIT, Outcome.PAUSED, Outcome.UNAVAILABLE):
+        if status == 0 or outcome in NOT_YET:
             # The same intent, the same key; past the early refusals when it may have been a win.
             fan.retry = fan.retry or status == 0 or outcome is Outcome.UNKNOWN
             fan.asked_again += 1

@@ -185,3 +185,35 @@ async def test_who_has_gone_away_is_not_sent() -> None:
     await release(server, coalescer)
     assert await asyncio.gather(*answers) == [10, 30]
     assert server.batches == [[1], [3]]
+
+
+async def test_who_comes_last_is_sent_where_the_others_leave_room() -> None:
+    """Given a call in flight, two who are to come last, and three after them who are not / When calls of two go out /
+    Then the three go first, and each is answered with their own."""
+    server = Server()
+    coalescer = made(server, batch_max=2)
+    answers = [coalescer.submit(1)]
+    await turns()
+    answers += [coalescer.submit(n, last=True) for n in (2, 3)]
+    answers += [coalescer.submit(n) for n in (4, 5, 6)]
+    assert coalescer.waiting == 5
+    for call in range(4):
+        server.gates[call].set_result(None)
+        await turns()
+    assert server.batches == [[1], [4, 5], [6, 2], [3]]
+    assert await asyncio.gather(*answers) == [10, 20, 30, 40, 50, 60]
+
+
+async def test_those_who_come_last_crowd_nobody_out() -> None:
+    """Given as many of them waiting as may / Then one more is told that it is crowded, and another is taken in; and
+    they are sent when nobody else waits."""
+    server = Server()
+    coalescer: Coalescer[int, int] = Coalescer(server.call, batch_max=10, last_max=2)
+    answers = [coalescer.submit(n, last=True) for n in (1, 2)]
+    with pytest.raises(CrowdedError):
+        coalescer.submit(3, last=True)
+    answers.append(coalescer.submit(4))
+    await turns()
+    assert server.batches == [[4, 1, 2]]
+    server.gates[0].set_result(None)
+    assert await asyncio.gather(*answers) == [10, 20, 40]
