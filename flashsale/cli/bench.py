@@ -28,9 +28,9 @@ def bench(
     benches.check(suites, rounds=rounds)
     with Console(stderr=True).status("starting") as status:
         report = run(benches.run(suites, rounds=rounds, on_progress=status.update))
-    if history is not None:
-        add_to_history(history, report)
     if json:
         show.json(report.as_data())
     else:
         benches.print_report(report, Console())
+    if history is not None:
+        add_to_history(history, report)

@@ -34,7 +34,7 @@ Reserved = Annotated[int, typer.Option(help="Fans in the reservation list.")]
 Units = Annotated[int, typer.Option(help="Units on sale.")]
 MixFile = Annotated[Path | None, typer.Option(help="Who asks for what (TOML); else the second of the opening.")]
 Rehearsed = Annotated[
-    Path | None, typer.Option(help="A rehearsal's JSON: its opening and its crowd, scaled to the whole day.")
+    Path | None, typer.Option(help="A rehearsal's JSON, scaled to the whole day, instead of --peak to --mix.")
 ]
 LandedWithin = Annotated[float, typer.Option(help="Seconds until the last order is in Postgres.")]
 Busy = Annotated[float, typer.Option(help="How much of a core the peak may take, up to 1.")]
@@ -105,6 +105,8 @@ def _calibration(saved: Path | None, save: Path | None, *, force: bool) -> Calib
         if not force:
             calibrations.refuse_foreign(costs, conditions.machine())
         return costs
+    if save is not None and not save.parent.is_dir():
+        raise BadInputError(f"--save: there is no folder {save.parent}")
     with Console(stderr=True).status("measuring this machine") as status:
         report = run(bench.run(calibrations.SUITES, rounds=_ROUNDS, on_progress=status.update))
     data = report.as_data()
