@@ -28,7 +28,8 @@ from tests.support.servers import missing
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(0)]
 STEPS = 40
 BREAK_EXAMPLES = 600
-STEPS_SHOWN_MAX = STEPS // 2  # where a shrinker ends depends on where it began; mostly it is five to ten
+CUT_SEED = 7
+STEPS_SHOWN_MAX = STEPS // 2
 FURTHER_MAX = 4
 RARE = {"a tried unit that is passed over is lost"}  # seen only where whole ranges were tried before
 VERBS = (
@@ -170,12 +171,12 @@ def ground(addresses: Addresses, prefix: str, script: Callable[[str], Script]) -
             runner.run(redis.aclose())
 
 
-def walked(walk: type[Walk], *, examples: int, shrink: bool = True, further: int = 0) -> None:
+def walked(walk: type[Walk], *, examples: int, start: int | None = None, shrink: bool = True, further: int = 0) -> None:
     """Make so many walks. One that fails is cut down to the shortest that does; its notes say how to see it again.
 
-    further: added to the seed, for walks beside those that were made.
+    start: the seed, else that of the run; further: added to it, for walks beside those that were made.
     """
-    start = seeds.walk_seed() + further
+    start = (seeds.walk_seed() if start is None else start) + further
     phases = [Phase.generate, *([Phase.shrink] if shrink else [])]
     try:
         run_state_machine_as_test(
@@ -244,9 +245,10 @@ def test_the_walk_finds_what_is_broken(addresses: Addresses, sale_name: str, nam
 @pytest.mark.breaks
 @pytest.mark.parametrize("name", ["give back twice", "oversell by one"])
 def test_a_walk_that_fails_is_cut_short_and_can_be_seen_again(addresses: Addresses, sale_name: str, name: str) -> None:
-    """Given a broken script / When walked / Then what is shown is a walk of few steps, and a line that repeats it."""
+    """Given a broken script / When walked / Then what is shown is a walk of few steps, and a line that repeats it. From
+    one seed: how long it takes and where it ends is the shrinker's luck, and no part of what is promised."""
     with ground(addresses, sale_name, broken(name)) as walk, pytest.raises(AssertionError) as found:
-        walked(walk, examples=BREAK_EXAMPLES)
+        walked(walk, examples=BREAK_EXAMPLES, start=CUT_SEED)
     steps = [note for note in found.value.__notes__ if re.match(r"state\.(?!every_unit|teardown)", note)]
     assert 1 <= len(steps) <= STEPS_SHOWN_MAX, found.value.__notes__
-    assert f"{seeds.ENV}={seeds.walk_seed()} " in found.value.__notes__[-1]
+    assert f"{seeds.ENV}={CUT_SEED} " in found.value.__notes__[-1]
