@@ -14,7 +14,7 @@ from flashsale.durability import Level
 from flashsale.errors import BadInputError, NotFoundError
 from flashsale.plan import Plan, Times
 from flashsale.queries import Connection, query
-from flashsale.sale import Entry, Item, Reservation, ReturnedTo, Sale, State, Title, Verb, next_state
+from flashsale.sale import Challenged, Entry, Item, Reservation, ReturnedTo, Sale, State, Title, Verb, next_state
 
 CLOCK: Final = "clock"  # who opens and closes a sale at its time, in the log
 
@@ -99,6 +99,11 @@ async def move(connection: Connection, sale: str, verb: Verb, *, actor: str, det
         await connection.fetchval(query("sales", "move_sale"), sale, state)
         await log(connection, actor=actor, verb=verb, sale=sale, detail={**detail, "from": current.state})
         return await find(connection, sale)
+
+
+async def challenge(connection: Connection, sale: str, challenged: Challenged) -> None:
+    """Note whose presses have to solve a challenge first."""
+    await connection.execute(query("sales", "challenge"), sale, challenged)
 
 
 async def settle(connection: Connection, sale: Sale, state: State) -> Sale | None:
@@ -211,4 +216,5 @@ def _sale(row: asyncpg.Record) -> Sale:
         in_buckets=row["in_buckets_at"] is not None,
         returned=ReturnedTo(row["returned"]),
         ack=Level(row["ack"]),
+        challenged=Challenged(row["challenged"]),
     )

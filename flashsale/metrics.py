@@ -75,6 +75,7 @@ class ApiMetrics:
     watchers: Gauge
     slowed: Counter
     address_refused: Counter
+    challenges: Counter
     connections: Gauge
     connections_ended: Counter
 
@@ -91,46 +92,41 @@ def api_metrics() -> ApiMetrics:
     def tally(name: str, words: str) -> OutcomeTally:
         return OutcomeTally(f"flashsale_{name}", words, registry)
 
+    def seconds(name: str, words: str) -> Spread:
+        return Spread(f"flashsale_{name}_seconds", words, _REPLY_SECONDS, registry)
+
+    def counter(name: str, words: str, *labels: str) -> Counter:
+        return Counter(f"flashsale_{name}_total", words, labels, registry=registry)
+
     return ApiMetrics(
         registry=registry,
         decided=tally("purchase_decided", "Attempts decided by the script, by outcome."),
         refused_early=tally("purchase_refused_early", "Attempts refused by the process itself, by outcome."),
         reserved=tally("reservation_decided", "Reservation requests, by outcome."),
         batch_size=Spread("flashsale_batch_attempts", "Attempts in one script call.", _BATCH_SIZES, registry),
-        batch_wait_seconds=Spread(
-            "flashsale_batch_wait_seconds",
-            "How long the first attempt of a script call waited for the one before it.",
-            _REPLY_SECONDS,
-            registry,
+        batch_wait_seconds=seconds(
+            "batch_wait", "How long the first attempt of a script call waited for the one before it."
         ),
-        reply_seconds=Spread(
-            "flashsale_purchase_reply_seconds", "From taking an attempt in to its answer.", _REPLY_SECONDS, registry
+        reply_seconds=seconds("purchase_reply", "From taking an attempt in to its answer."),
+        sold_out_seconds=seconds(
+            "sold_out_learned", "How long after an item's last unit the process refused by itself, at most."
         ),
-        sold_out_seconds=Spread(
-            "flashsale_sold_out_learned_seconds",
-            "How long after an item's last unit the process refused by itself, at most.",
-            _REPLY_SECONDS,
-            registry,
-        ),
-        back_seconds=Spread(
-            "flashsale_stock_back_learned_seconds",
-            "How long after units were back the process let presses through, at most.",
-            _REPLY_SECONDS,
-            registry,
+        back_seconds=seconds(
+            "stock_back_learned", "How long after units were back the process let presses through, at most."
         ),
         watchers=Gauge("flashsale_order_watchers", "Open order event streams.", registry=registry),
-        slowed=Counter(
-            "flashsale_purchase_slowed_total", "Attempts decided last, of fans over their rate.", registry=registry
-        ),
-        address_refused=Counter(
-            "flashsale_address_refused_total", "Requests refused because of their address's rate.", registry=registry
+        slowed=counter("purchase_slowed", "Attempts decided last, of fans over their rate."),
+        address_refused=counter("address_refused", "Requests refused because of their address's rate."),
+        challenges=counter(
+            "challenges",
+            "Challenges, by what became of them: given, solved, unreadable, forged, expired, foreign, wrong.",
+            "what",
         ),
         connections=Gauge("flashsale_connections", "Open connections of clients.", registry=registry),
-        connections_ended=Counter(
-            "flashsale_connections_ended_total",
+        connections_ended=counter(
+            "connections_ended",
             "Connections that the process ended by itself, by what it waited for: head, body, read, idle, place.",
-            ["awaited"],
-            registry=registry,
+            "awaited",
         ),
     )
 

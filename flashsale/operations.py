@@ -17,7 +17,7 @@ from flashsale.ledger import StockLoad
 from flashsale.outcomes import Effect
 from flashsale.plan import Plan
 from flashsale.queries import Connection, Pool
-from flashsale.sale import Sale, State, Verb
+from flashsale.sale import Challenged, Sale, State, Verb
 from flashsale.settled import Plain, Settler
 from flashsale.stores import Client, is_cluster
 
@@ -98,6 +98,18 @@ class Operations:
             moved = await ledger.move(connection, sale, Verb.RELEASE, actor=self.actor, detail=detail)
             await held.release(connection, moved, item, units)
         await self.settle(moved)
+        return moved
+
+    async def challenge(self, sale: str, challenged: Challenged) -> Sale:
+        """Say whose presses have to solve a challenge first. Raises StateError or NotFoundError."""
+        await self.note_clock(await self._find(sale))
+        async with self.postgres.acquire() as connection, connection.transaction():
+            detail = {"challenged": challenged}
+            await ledger.move(connection, sale, Verb.CHALLENGE, actor=self.actor, detail=detail)
+            await ledger.challenge(connection, sale, challenged)
+            moved = await ledger.find(connection, sale)
+        if moved.state is not State.DRAFT:
+            await self.settle(moved)
         return moved
 
     async def settle(self, sale: Sale) -> list[Effect]:

@@ -28,6 +28,7 @@ class Outcome(enum.IntEnum):
     RESERVATION_CLOSED = 22
     RESERVATION_FULL = 23
     TOO_OFTEN = 24
+    CHALLENGE = 25
 
 
 class Effect(enum.IntEnum):
@@ -79,6 +80,7 @@ TELLINGS: Final[dict[Outcome, Telling]] = {
     Outcome.TOO_OFTEN: Telling(
         429, "You ask more often than is of use; this was not looked at, ask again more slowly", retry_after_s=12
     ),
+    Outcome.CHALLENGE: Telling(428, "Solve a challenge first: GET /api/v1/sales/{sale}/challenge"),
 }
 
 assert set(TELLINGS) == set(Outcome), "every outcome can be told"

@@ -3,7 +3,8 @@
 A right reads  v1.<kind>.<key id>.<expiry s>.<lane>.<channel>.<sale>.<fan>.<mac>  and is bound to one fan and one
 sale. The MAC is keyed BLAKE2b (RFC 7693, section 2.9) of 16 bytes over all that stands before it: one pass, no
 HMAC construction needed, about a microsecond. Keys rotate by id: the first signs, all of them check. For the same
-fan, sale and key the right is the same text, so that asking again gives the same.
+fan, sale and key the right is the same text, so that asking again gives the same. A kind with an s behind it
+says that the fan has solved a challenge as well (challenge.py).
 """
 
 import enum
@@ -31,7 +32,8 @@ class Kind(enum.StrEnum):
     RESERVATION = "r"
 
 
-_KINDS: Final = {kind.value: kind for kind in Kind}
+_SOLVED: Final = "s"
+_KINDS: Final = {kind + mark: (kind, bool(mark)) for kind in Kind for mark in ("", _SOLVED)}
 
 
 class Fault(enum.Enum):
@@ -44,7 +46,7 @@ class Fault(enum.Enum):
 
 
 class Right(NamedTuple):
-    """What a right states. expires_s: seconds since 1970 UTC."""
+    """What a right states. expires_s: seconds since 1970 UTC; solved: a challenge, not long ago."""
 
     kind: Kind
     sale: str
@@ -52,6 +54,7 @@ class Right(NamedTuple):
     lane: str
     channel: str
     expires_s: int
+    solved: bool = False
 
 
 def is_fan(name: str) -> bool:
@@ -74,11 +77,12 @@ class RightKeys:
         # Each key is taken in once; checking copies the keyed state, which is cheaper than setting it up again.
         self._keyed = {i: blake2b(key=key, digest_size=_MAC_BYTES, person=_PERSON) for i, key in keys.items()}
         self._signing_id = next(iter(self._keyed))
+        self._keys = tuple(keys.values())
 
     def sign(self, right: Right) -> str:
         """The right as text. The same right gives the same text for as long as the signing key stays."""
         stated = ".".join((
-            RIGHT_VERSION, right.kind, self._signing_id, str(right.expires_s),
+            RIGHT_VERSION, right.kind + _SOLVED * right.solved, self._signing_id, str(right.expires_s),
             right.lane, right.channel, right.sale, right.fan,
         ))  # fmt: skip
         return f"{stated}.{self._mac(self._signing_id, stated)}"
@@ -95,10 +99,15 @@ class RightKeys:
         if key_id not in self._keyed or not hmac.compare_digest(self._mac(key_id, stated), mac):
             return Fault.FORGED
         # From here on the text is our own: what we signed is well-formed.
-        right = Right(_KINDS[parts[1]], parts[6], parts[7], parts[4], parts[5], int(parts[3]))
+        kind, solved = _KINDS[parts[1]]
+        right = Right(kind, parts[6], parts[7], parts[4], parts[5], int(parts[3]), solved)
         if right.sale != sale:
             return Fault.FOREIGN
         return right if right.expires_s > now_s else Fault.EXPIRED
+
+    def derived(self, purpose: bytes) -> tuple[bytes, ...]:
+        """Keys for another purpose, one from each, in the same order. purpose: at most 16 bytes."""
+        return tuple(blake2b(key=key, person=purpose, digest_size=KEY_BYTES).digest() for key in self._keys)
 
     def _mac(self, key_id: str, stated: str) -> str:
         keyed = self._keyed[key_id].copy()

@@ -45,6 +45,14 @@ class ReturnedTo(enum.StrEnum):
     WAITLIST = "waitlist"
 
 
+class Challenged(enum.StrEnum):
+    """Whose presses have to solve a challenge first: nobody's, those who ask too often, everybody's."""
+
+    OFF = "off"
+    SUSPICIOUS = "suspicious"
+    ALL = "all"
+
+
 class Verb(enum.StrEnum):
     """What ops may do to a sale."""
 
@@ -55,6 +63,7 @@ class Verb(enum.StrEnum):
     CLOSE = "close"
     ADD_STOCK = "add-stock"
     RELEASE = "release"
+    CHALLENGE = "challenge"
 
 
 ALLOWED: Final[dict[Verb, dict[State, State]]] = {
@@ -65,6 +74,7 @@ ALLOWED: Final[dict[Verb, dict[State, State]]] = {
     Verb.CLOSE: {State.LOADED: State.CLOSED, State.OPEN: State.CLOSED, State.PAUSED: State.CLOSED},
     Verb.ADD_STOCK: {s: s for s in (State.LOADED, State.OPEN, State.PAUSED)},
     Verb.RELEASE: {s: s for s in (State.LOADED, State.OPEN, State.PAUSED)},
+    Verb.CHALLENGE: {s: s for s in (State.DRAFT, State.LOADED, State.OPEN, State.PAUSED)},
 }
 
 _HINTS: Final[dict[State, str]] = {
@@ -109,7 +119,7 @@ class Sale:
 
     ack: the level that a win should have when its fan is told. in_buckets: whether its buckets have been made, so that
     one that is not there has lost its memory.
-    returned: where units that come back go.
+    returned: where units that come back go. challenged: whose presses have to solve a challenge first.
     """
 
     sale: str
@@ -130,6 +140,7 @@ class Sale:
     in_buckets: bool = True
     returned: ReturnedTo = ReturnedTo.PUBLIC
     ack: Level = Level.ACCEPTED
+    challenged: Challenged = Challenged.OFF
 
     def item(self, name: str) -> Item | None:
         """The item of that name, or None."""

@@ -25,7 +25,9 @@ from loadtest.records import OTHER, Answers, Seen
 from loadtest.wire import Wire, connect
 
 TOLD_EVERY_S: Final = 0.5
-FINAL: Final = {Outcome.WON, Outcome.ALREADY_BOUGHT, Outcome.CLOSED, Outcome.NO_RIGHT, Outcome.KEY_REUSED}
+FINAL: Final = {
+    Outcome.WON, Outcome.ALREADY_BOUGHT, Outcome.CLOSED, Outcome.NO_RIGHT, Outcome.KEY_REUSED, Outcome.CHALLENGE,
+}  # fmt: skip
 NOT_YET: Final = {Outcome.UNKNOWN, Outcome.WAIT, Outcome.PAUSED, Outcome.UNAVAILABLE, Outcome.TOO_OFTEN}
 LAST_ASKS: Final = 8
 ASK_AGAIN_MAX: Final = 200  # a fan who is told to wait asks again, but not for ever

@@ -18,17 +18,20 @@ from starlette.routing import BaseRoute, Route
 
 from flashsale import config, doctor_facts, stores
 from flashsale.api import pages, replies
+from flashsale.api.challenges import ChallengeDesk
 from flashsale.api.confirmations import Confirmations
 from flashsale.api.connections import Connections
 from flashsale.api.entrance import Entrance
 from flashsale.api.events import Watchers
 from flashsale.api.hooks import Hooks, Sandbox
 from flashsale.api.hot import Hot
+from flashsale.api.looks import Looks
 from flashsale.api.orders import Orders
 from flashsale.api.picture import Pictures
 from flashsale.api.protection import protection_of
 from flashsale.api.replies import Receive, RefusedError, Scope, Send, problem
 from flashsale.api.turns import Turns
+from flashsale.challenge import Challenges
 from flashsale.config import Settings, settling_of
 from flashsale.errors import BadInputError
 from flashsale.identity import Identities, secrets_of
@@ -156,10 +159,13 @@ async def _assembled(settings: Settings, trust: Trust, watchers: Watchers, metri
                 purchases=purchases,
                 confirmations=confirmations,
                 entrance=_entrance(reservations, trust, metrics),
+                challenges=ChallengeDesk(
+                    Challenges(trust.right_keys, tries=settings.challenge_tries), trust.right_keys, metrics
+                ),
                 protection=protection_of(settings, metrics),
                 right_keys=trust.right_keys,
                 metrics=metrics,
-                sandbox=settings.sandbox,
+                looks=Looks(pictures, sandbox=settings.sandbox),
             )
         finally:
             watchers.close()

@@ -15,9 +15,11 @@ from typing import Final, NamedTuple
 from flashsale import clock, limits
 from flashsale.api import replies
 from flashsale.api.bodies import has_body, pass_over_body
+from flashsale.api.challenges import ChallengeDesk
 from flashsale.api.confirmations import Confirmations
 from flashsale.api.entrance import Entrance
-from flashsale.api.picture import Pictures, Target
+from flashsale.api.looks import Looks
+from flashsale.api.picture import Pictures, SalePicture, Target
 from flashsale.api.protection import Protection
 from flashsale.api.replies import PREFIX, Headers, Receive, RefusedError, Reply, Scope, Send, refusal
 from flashsale.coalesce import CrowdedError
@@ -26,6 +28,7 @@ from flashsale.metrics import ApiMetrics
 from flashsale.outcomes import Outcome
 from flashsale.purchase import Answer, Decided, Lane, Purchases, answer_of, new_order
 from flashsale.rights import Fault, Right, RightKeys
+from flashsale.sale import Challenged
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -37,6 +40,8 @@ _ORDER_PATH: Final = f"{PREFIX}orders/"
 _WON_HEAD: Final = "content-type: application/json\r\ncache-control: no-store\r\n"
 _WON: Final = Outcome.WON  # see purchase.py
 _CONFIRMED: Final = Level.CONFIRMED
+_NOBODY: Final = Challenged.OFF
+_ALL: Final = Challenged.ALL
 _SOLD_OUT: Final = Answer(Outcome.SOLD_OUT)
 _RIGHT_FAULTS: Final = {fault: refusal(Outcome.NO_RIGHT, detail=fault.value) for fault in Fault}
 
@@ -65,20 +70,22 @@ class Hot:
         purchases: Purchases,
         confirmations: Confirmations,
         entrance: Entrance,
+        challenges: ChallengeDesk,
         protection: Protection,
         right_keys: RightKeys,
         metrics: ApiMetrics,
-        sandbox: bool,
+        looks: Looks,
     ) -> None:
         self._below = below
         self._pictures = pictures
         self._purchases = purchases
         self._confirmations = confirmations
         self._entrance = entrance
+        self._challenges = challenges
         self._protection = protection
         self._right_keys = right_keys
         self._metrics = metrics
-        self._sandbox = sandbox
+        self._looks = looks
         self._lanes: dict[str, tuple[Lane, ...]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,7 +97,7 @@ class Hot:
         if isinstance(begun, Press):
             reply: Reply | None = await self.finish(begun)
         else:
-            reply = begun or self._too_often(scope, peer) or await self._answer_slowly(scope, receive)
+            reply = begun or await self._answer_slowly(scope, receive, peer)
         if reply is None:
             return await self._below(scope, receive, send)
         return await reply.send(send)
@@ -102,7 +109,7 @@ class Hot:
             target = self._pictures.targets.get(path)
             if target is not None and method == "POST":
                 return self._begin_press(path, target, query, headers, peer)
-            return self._answer(method, path, headers)
+            return self._looks.answer(method, path, headers)
         except Exception as trouble:  # noqa: BLE001 -- the last resort: it is logged, and the fan gets an answer
             return self._instead(path, trouble)
 
@@ -140,27 +147,25 @@ class Hot:
         authorization = headers.get(b"authorization", b"")
         if not authorization.startswith(_RIGHT_SCHEME) or has_body(headers):
             return None
-        self._protection.count_address(peer, path, given)
-        return self._pressed(path, target, headers, self._checked(target, authorization))
+        suspect = self._protection.suspect(peer, path, given, challenged=target.challenged)
+        right = self._checked(target.picture, authorization)
+        return self._pressed(path, target, headers, right, suspect=suspect)
 
-    def _too_often(self, scope: Scope, peer: str) -> Reply | None:
-        """The refusal of what goes the long way from an address that asks for too much."""
-        try:
-            if scope["path"].startswith(PREFIX):
-                self._protection.count_address(peer, scope["path"], scope["headers"])
-        except RefusedError as refused:
-            return refused.reply
-        return None
-
-    def _pressed(self, path: str, target: Target, headers: Mapping[bytes, bytes], right: Right) -> "Reply | Press":
-        """The press of a fan who has a right. Raises RefusedError when it is one too many of theirs, CrowdedError when
-        too many wait."""
+    def _pressed(
+        self, path: str, target: Target, headers: Mapping[bytes, bytes], right: Right, *, suspect: bool
+    ) -> "Reply | Press":
+        """The press of a fan who has a right. suspect: it comes from an address over its rate. Raises RefusedError when
+        it is one too many of theirs, CrowdedError when too many wait."""
         started = time.perf_counter()
         key = headers.get(b"idempotency-key", b"")
         if len(key) > limits.IDEMPOTENCY_KEY_LENGTH_MAX or key.translate(None, _KEY_BYTES):
             return replies.BAD_KEY
+        slowed = self._protection.slowed(right.fan)
+        if target.challenged is not _NOBODY and not right.solved and (slowed or suspect or target.challenged is _ALL):
+            self._metrics.refused_early.counts[Outcome.CHALLENGE] += 1
+            return replies.BY_OUTCOME[Outcome.CHALLENGE]
         order, lane, text = new_order(), self._lane(path, target, right.fan), key.decode()
-        decided = lane.attempt(order, right, key=text, last=self._protection.slowed(right.fan))
+        decided = lane.attempt(order, right, key=text, last=slowed)
         return Press(path, target, lane, right, text, order, started, decided)
 
     def _instead(self, path: str, trouble: Exception) -> Reply:
@@ -173,28 +178,53 @@ class Hot:
         _log.error("hot.broken path=%s", path, exc_info=trouble)
         return replies.BROKEN
 
-    async def _answer_slowly(self, scope: Scope, receive: Receive) -> Reply | None:
+    async def _answer_slowly(self, scope: Scope, receive: Receive, peer: str) -> Reply | None:
         """The reply to what comes with a body, or where somebody else is asked who the fan is."""
         path, headers = scope["path"], dict(scope["headers"])
+        if not path.startswith(PREFIX):
+            return None
         try:
-            match scope["method"], path.split("/")[3:]:
+            parts = path.split("/")[3:]
+            suspect = self._protection.suspect(peer, path, scope["headers"], challenged=self._challenged(parts))
+            match scope["method"], parts:
                 case "POST", ["sales", sale, "reservation"]:
                     return await self._entrance.reserve(self._pictures.find(sale), headers, receive)
                 case "POST", ["sales", _, "items", _, "purchase"]:
                     target = self._pictures.targets[path]
                     await pass_over_body(receive, headers)
-                    right = await self._right(target, headers.get(b"authorization", b""))
-                    begun = self._pressed(path, target, headers, right)
+                    right = await self._right(target.picture, headers.get(b"authorization", b""))
+                    begun = self._pressed(path, target, headers, right, suspect=suspect)
                     return await self.finish(begun) if isinstance(begun, Press) else begun
+                case ("GET" | "POST") as method, ["sales", sale, "challenge"]:
+                    return await self._challenge(method, self._pictures.find(sale), headers, receive)
                 case _:
                     return None
         except Exception as trouble:  # noqa: BLE001 -- as above
             return self._instead(path, trouble)
 
-    async def _right(self, target: Target, authorization: bytes) -> Right:
+    def _challenged(self, parts: list[str]) -> Challenged:
+        """Who is challenged in the sale of a path where a solution counts."""
+        match parts:
+            case ["sales", sale, "challenge"] | ["sales", sale, "items", _, "purchase"]:
+                picture = self._pictures.find(sale)
+                return _NOBODY if picture is None else picture.sale.challenged
+        return _NOBODY
+
+    async def _challenge(
+        self, method: str, picture: SalePicture | None, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> Reply:
+        """A challenge for a fan with a right, or what their solution brings. Counted as a press."""
+        assert picture is not None, "a sale that is not known was refused before"
+        right = await self._right(picture, headers.get(b"authorization", b""))
+        self._protection.slowed(right.fan)
+        if method == "GET":
+            return self._challenges.give(right)
+        return await self._challenges.take(right, headers, receive)
+
+    async def _right(self, picture: SalePicture, authorization: bytes) -> Right:
         if authorization.startswith(_RIGHT_SCHEME):
-            return self._checked(target, authorization)
-        return await self._entrance.by_identity(target.picture, authorization)
+            return self._checked(picture, authorization)
+        return await self._entrance.by_identity(picture, authorization)
 
     async def _asked_again(self, press: "Press") -> Answer:
         """A fan whose bucket is dry while another may have units: asked again while the balancer brings some.
@@ -216,10 +246,10 @@ class Hot:
         confirmed = await self._confirmations.confirmed(answer.order)
         return answer._replace(level=Level.CONFIRMED) if confirmed else answer
 
-    def _checked(self, target: Target, authorization: bytes) -> Right:
+    def _checked(self, picture: SalePicture, authorization: bytes) -> Right:
         """The right that the fan holds. Raises RefusedError when it does not hold here and now."""
         text = authorization[len(_RIGHT_SCHEME) :].decode("latin-1")
-        checked = self._right_keys.check(text, sale=target.picture.sale.sale, now_s=clock.now_s())
+        checked = self._right_keys.check(text, sale=picture.sale.sale, now_s=clock.now_s())
         if isinstance(checked, Fault):
             self._metrics.refused_early.counts[Outcome.NO_RIGHT] += 1
             raise RefusedError(_RIGHT_FAULTS[checked])
@@ -240,30 +270,6 @@ class Hot:
         self._metrics.reply_seconds.observe(time.perf_counter() - press.started)
         self._metrics.decided.counts[answer.outcome] += 1
         return told(press.target, answer)
-
-    def _answer(self, asked: str, path: str, headers: Headers) -> Reply | None:
-        """The reply of the other hot paths, or None when none fits or it has to be waited for."""
-        if not path.startswith(PREFIX):
-            return None
-        method = "GET" if asked == "HEAD" else asked  # the server leaves the body out
-        match method, path.split("/")[3:]:
-            case "POST", ["sales", sale, "reservation"]:
-                return replies.UNKNOWN_SALE if self._pictures.find(sale) is None else None
-            case "POST", ["sales", sale, "items", _, "purchase"]:
-                return replies.UNKNOWN_SALE if self._pictures.find(sale) is None else replies.UNKNOWN_ITEM
-            case "GET", ["sales", sale]:
-                picture = self._pictures.find(sale)
-                return replies.UNKNOWN_SALE if picture is None else _unless_same(headers, picture.shown, picture.etag)
-            case "GET", ["sales"]:
-                return _unless_same(headers, self._pictures.listing, self._pictures.listing_etag)
-            case "GET", ["time"]:
-                return replies.success(200, {"now_ms": clock.now_ms(), "sandbox": self._sandbox})
-            case _, ["time"] | ["sales"] | ["sales", _]:
-                raise RefusedError(replies.not_allowed("GET"))
-            case _, ["sales", _, "reservation"] | ["sales", _, "items", _, "purchase"]:
-                raise RefusedError(replies.not_allowed("POST"))
-            case _:
-                return None
 
 
 def told(target: Target, answer: Answer) -> Reply:
@@ -294,10 +300,3 @@ def _won(target: Target, answer: Answer) -> Reply:
 
 def _dashed(order: str) -> str:
     return f"{order[:8]}-{order[8:12]}-{order[12:16]}-{order[16:20]}-{order[20:]}"
-
-
-def _unless_same(headers: Headers, shown: Reply, etag: bytes) -> Reply:
-    """The reply, or 304 when the client has just this already."""
-    if dict(headers).get(b"if-none-match") != etag:
-        return shown
-    return replies.reply(304, b"", (replies.SHARED, (b"etag", etag)))

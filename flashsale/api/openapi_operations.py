@@ -77,7 +77,8 @@ place that decides, never answered from what this process remembers about the sa
 
 Where the answer holds for everybody (sold out, not open, over, paused), it may be given before the right is looked at.
 A fan who presses more often than the rate is decided after the others; far more often, and nothing is decided:
-`TOO_OFTEN`.
+`TOO_OFTEN`. Where the sale's `challenged` says so, a press without a solved challenge is answered `CHALLENGE`, and
+nothing is decided: get one, solve it, and press with the right that the solution brings.
 
 Within {(limits.EARLY_REFUSAL_MARGIN_MS + 1000) / 1000:g} s of the opening the place that decides is always asked: its
 clock opens the sale, not that of the fan.
@@ -115,6 +116,27 @@ OPERATIONS: Final = (
         problems.reservation_problems(),
         security=_BEARER,
         body="ReservationRequest",
+    ),
+    Operation(
+        "get_challenge", "get", f"{_BASE}/sales/{{sale}}/challenge", _BUYING,
+        "A challenge",
+        "ALTCHA's proof of work, version 2, for this fan in this sale: look for the number from which PBKDF2 derives a "
+        f"key that begins as it says. It can be solved for {limits.CHALLENGE_S // 60} minutes. Counted as a press. "
+        "Where the sale's `challenged` is `all`, do it before the opening.",
+        (Answer(200, "The challenge", "Challenge", headers=_NO_STORE),),
+        problems.challenge_problems(),
+        security=(("Right",), ("Bearer",)),
+    ),
+    Operation(
+        "solve_challenge", "post", f"{_BASE}/sales/{{sale}}/challenge", _BUYING,
+        "Solve a challenge",
+        f"Gives a right that holds for {limits.SOLVED_S // 60} minutes and says that its fan has solved one. Counted "
+        "as a press. What is no solution is answered `CHALLENGE`, with why.",
+        (Answer(200, "The right to press with", "Solved", headers=_NO_STORE),),
+        problems.solution_problems(),
+        security=(("Right",), ("Bearer",)),
+        body="Solution",
+        body_required=True,
     ),
     Operation(
         "purchase", "post", f"{_BASE}/sales/{{sale}}/items/{{item}}/purchase", _BUYING,

@@ -11,6 +11,7 @@ import orjson
 from flashsale import scripts
 from flashsale.api import replies
 from flashsale.api.replies import Reply, problem, refusal
+from flashsale.challenge import Unsolved
 from flashsale.outcomes import Outcome
 from flashsale.rights import Fault
 
@@ -43,7 +44,7 @@ EXAMPLE_OPENS_MS: Final = 1_385_611_200_000  # noon in Beijing on 28 November 20
 
 def purchase_problems() -> tuple[Reply, ...]:
     """How a purchase may be refused: what the script may tell, and what is found out before it."""
-    before = {Outcome.NO_RIGHT, Outcome.WAIT, Outcome.UNKNOWN, Outcome.TOO_OFTEN}
+    before = {Outcome.NO_RIGHT, Outcome.WAIT, Outcome.UNKNOWN, Outcome.TOO_OFTEN, Outcome.CHALLENGE}
     return (
         replies.BAD_KEY, NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_SALE, replies.UNKNOWN_ITEM,
         replies.TOO_LARGE, replies.NOT_JSON,
@@ -57,6 +58,19 @@ def reservation_problems() -> tuple[Reply, ...]:
         BAD_INPUT, NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_SALE, replies.TOO_LARGE, replies.NOT_JSON,
         *_refusals("reserve", {Outcome.WAIT, Outcome.UNKNOWN, Outcome.TOO_OFTEN}),
     )  # fmt: skip
+
+
+def challenge_problems() -> tuple[Reply, ...]:
+    """How a challenge may be refused."""
+    return (
+        NO_IDENTITY, replies.IDENTITY_AWAY, replies.UNKNOWN_SALE, _refusal(Outcome.NO_RIGHT), TOO_OFTEN, BROKEN,
+    )  # fmt: skip
+
+
+def solution_problems() -> tuple[Reply, ...]:
+    """How a solution may be refused."""
+    refused = refusal(Outcome.CHALLENGE, detail=Unsolved.WRONG.value)
+    return (BAD_INPUT, replies.TOO_LARGE, replies.NOT_JSON, refused, *challenge_problems())
 
 
 def facts_of(reply: Reply) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from flashsale.api.openapi_problems import EXAMPLE_OPENS_MS, EXAMPLE_ORDER, fact
 from flashsale.api.replies import refusal
 from flashsale.durability import Level
 from flashsale.outcomes import TELLINGS, Outcome
-from flashsale.sale import SLUG, Entry, State
+from flashsale.sale import SLUG, Challenged, Entry, State
 
 Shape = dict[str, Any]
 
@@ -86,8 +86,10 @@ _LEVEL: Final = text("How durable the order is", Level.ACCEPTED, enum=[level.val
 def schemas() -> dict[str, Shape]:
     """Every named schema."""
     return {
+        **_time_schemas(),
         **_sale_schemas(),
         **_buying_schemas(),
+        **_challenge_schemas(),
         **_order_schemas(),
         **_payment_schemas(),
         **_other_schemas(),
@@ -127,24 +129,29 @@ def _sale_schemas() -> dict[str, Shape]:
         "channels": _list("Where fans may come from; the first is taken when none is given", {"type": "string"},
                           maxItems=limits.CHANNELS_PER_SALE_MAX),
         "items": _list("What is sold", _ref("Item"), maxItems=limits.ITEMS_PER_SALE_MAX),
+        "challenged": text("Who has to solve a challenge before a press: nobody, who asks too often, everybody", "off",
+                           enum=[str(whose) for whose in Challenged]),
         "ask_again_s": _whole("When it is worth asking again", 2, minimum=1),
     }  # fmt: skip
     sale_example = _example(
         sale, title=_example(title), reservation=_example(reservation), channels=["web", "wechat"], items=[item_example]
     )
-    now = {
-        "now_ms": _ms("The server's time", EXAMPLE_OPENS_MS - 1_500),
-        "sandbox": {"type": "boolean", "description": "Whether anybody may sign in by name", "examples": [False]},
-    }
     sales = {"sales": _list("By opening time", _ref("Sale"))}
     return {
-        "Time": _plain("The server's clock.", now),
         "Sales": _object("All sales.", sales, {"sales": [sale_example]}),
         "Sale": _object("A sale as fans see it.", sale, sale_example),
         "Item": _object("One thing on sale.", item, item_example),
         "ReservationTimes": _plain("When fans may reserve.", reservation),
         "Title": _plain("A name in both languages.", title),
     }
+
+
+def _time_schemas() -> dict[str, Shape]:
+    now = {
+        "now_ms": _ms("The server's time", EXAMPLE_OPENS_MS - 1_500),
+        "sandbox": {"type": "boolean", "description": "Whether anybody may sign in by name", "examples": [False]},
+    }
+    return {"Time": _plain("The server's clock.", now)}
 
 
 def _buying_schemas() -> dict[str, Shape]:
@@ -174,6 +181,51 @@ def _buying_schemas() -> dict[str, Shape]:
         },
         "Reserved": _plain("A place in the list, with the right it gives.", reserved),
         "Won": _plain("A unit that is yours to pay for.", won),
+    }
+
+
+def _challenge_schemas() -> dict[str, Shape]:
+    derived = {
+        "algorithm": text("How a key is derived", "PBKDF2/SHA-256"),
+        "cost": _whole("Its rounds", limits.CHALLENGE_ROUNDS),
+        "nonce": text(
+            "Hex; the number that is tried, as 4 bytes, stands behind it", "f0430cadc14923b1a2e1d72f164fe20d"
+        ),
+        "salt": text("Hex", "09bf9afc9155ac6a3576dcf218fd685a"),
+        "keyLength": _whole("Of a key, in bytes", 32),
+        "keyPrefix": text("Hex; how the key that is looked for begins", "4d083b6a56aca114c257e283521142c6"),
+        "keySignature": text("Ours", "075cfadfac1651105f1ee6652107bcc53c8e34c4871e9bc520ff4420016ad0a1"),
+        "expiresAt": _whole("Until when it can be solved, in seconds since 1970 UTC", EXAMPLE_OPENS_MS // 1000 - 60),
+        "data": {"type": "object", "description": "Whose it is", "examples": [{"sale": "mi3", "fan": "alice"}]},
+    }
+    challenge = {
+        "parameters": {
+            "type": "object",
+            "description": "What is looked for",
+            "properties": derived,
+            "required": list(derived),
+            "examples": [_example(derived)],
+        },
+        "signature": text("Ours", "142eb0ae581e1dea8307a59ded2a574d6b1dd07b9d95cc081a68aabc122ba85e"),
+    }
+    solution = {
+        "payload": text(
+            "Base64 of JSON: `challenge` as it was given, and `solution` with `counter` and `derivedKey` in hex",
+            "eyJjaGFsbGVuZ2UiOnsi…",
+        )
+    }
+    solved = {
+        "right": text(
+            "The fan's right with the mark that they have solved one. Press with it",
+            EXAMPLE_RIGHT,
+            maxLength=limits.RIGHT_LENGTH_MAX,
+        ),
+        "expires_ms": _ms("Until when it holds; the right from before stays good", EXAMPLE_OPENS_MS + 600_000),
+    }  # fmt: skip
+    return {
+        "Challenge": _plain("A challenge, as ALTCHA's clients take it.", challenge),
+        "Solution": {**_plain("A solution, as ALTCHA's clients send it.", solution), "additionalProperties": False},
+        "Solved": _plain("A right to press with.", solved),
     }
 
 

@@ -20,7 +20,7 @@ from flashsale.api.turns import Turns
 from flashsale.errors import SurroundingsError
 from flashsale.keys import Bucket
 from flashsale.outcomes import Outcome
-from flashsale.sale import Sale, State, state_at
+from flashsale.sale import Challenged, Sale, State, state_at
 from flashsale.stock import BucketFacts
 from flashsale.stores import Stores
 
@@ -60,6 +60,7 @@ class Target:
     pay_window_ms: int
     early: Reply | None
     early_outcome: Outcome
+    challenged: Challenged
 
 
 class Pictures:
@@ -177,6 +178,7 @@ def targets_of(pictures: Mapping[str, SalePicture], *, early: bool) -> dict[str,
             pay_window_ms=picture.sale.pay_window_s * 1000,
             early=picture.early.get(item.item) if early else None,
             early_outcome=picture.outcome.get(item.item, Outcome.UNKNOWN),
+            challenged=picture.sale.challenged,
         )
         for name, picture in pictures.items()
         for item in picture.sale.items
@@ -289,6 +291,7 @@ def _data(
             }
             for item in sale.items
         ],
+        "challenged": sale.challenged,
         "ask_again_s": _ask_again_s(sale, state, bucket_now_ms),
     }
 

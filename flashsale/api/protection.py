@@ -16,6 +16,7 @@ from flashsale.config import Network, Settings
 from flashsale.metrics import ApiMetrics
 from flashsale.outcomes import Outcome
 from flashsale.rates import Rates
+from flashsale.sale import Challenged
 
 _TOO_OFTEN: Final = BY_OUTCOME[Outcome.TOO_OFTEN]
 _ADDRESS_TOO_OFTEN: Final = refusal(Outcome.TOO_OFTEN, retry_after_s=2)
@@ -54,15 +55,17 @@ class Protection:
             self._metrics.slowed.inc()
         return early_s > 0
 
-    def count_address(self, peer: str, path: str, headers: Headers) -> None:
-        """Count one request that costs something. peer: the other end of the connection, "" for none. Raises
-        RefusedError when it is one too many of its address."""
+    def suspect(self, peer: str, path: str, headers: Headers, *, challenged: Challenged) -> bool:
+        """Count one request that costs something: whether it is one too many of its address. peer: the other end of the
+        connection, "" for none. Raises RefusedError when it is, and no solved challenge can speak for its fan."""
         if self._addresses is None or path.startswith(_SIGNED):
-            return
-        address = self._address(peer, headers)
-        if self._addresses.early_s(address, self._now()):
+            return False
+        if not self._addresses.early_s(self._address(peer, headers), self._now()):
+            return False
+        if challenged is Challenged.OFF:
             self._metrics.address_refused.inc()
             raise RefusedError(_ADDRESS_TOO_OFTEN)
+        return True
 
     def _address(self, peer: str, headers: Headers) -> str:
         """Whose request it is: what a believed proxy says, which is the last that was added; else the peer."""

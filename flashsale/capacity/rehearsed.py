@@ -15,7 +15,7 @@ from flashsale.errors import BadInputError
 from flashsale.outcomes import TELLINGS, Outcome
 
 # What an api process refuses by itself, for one fan alone.
-_REFUSED: Final = {Outcome.NO_RIGHT.name, Outcome.TOO_OFTEN.name}
+_REFUSED: Final = {Outcome.NO_RIGHT.name, Outcome.TOO_OFTEN.name, Outcome.CHALLENGE.name}
 # What holds for everybody, so that the edge keeps it.
 _KEPT: Final = {outcome.name for outcome, telling in TELLINGS.items() if telling.shared}
 

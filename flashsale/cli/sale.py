@@ -14,8 +14,13 @@ from flashsale.cli.options import Actor, Json, Name
 from flashsale.cli.run import opened, operations, run
 from flashsale.errors import BadInputError
 from flashsale.operations import Operations
-from flashsale.sale import Sale, State, Verb
+from flashsale.sale import Challenged, Sale, State, Verb
 
+_CHALLENGED = {
+    Challenged.OFF: "Nobody has to solve a challenge.",
+    Challenged.SUSPICIOUS: "Fans and addresses over their rate have to solve a challenge before they buy.",
+    Challenged.ALL: "Everybody has to solve a challenge before they buy.",
+}
 app = typer.Typer(help="Plan, load, open, pause, close and look at sales.", no_args_is_help=True)
 
 
@@ -107,6 +112,28 @@ _move(Verb.OPEN, "Open a loaded sale now, before its time.")
 _move(Verb.PAUSE, "Stop selling for a while; nothing is lost.")
 _move(Verb.RESUME, "Go on after a pause.")
 _move(Verb.CLOSE, "End a sale for good. What was bought can still be paid.")
+
+
+@app.command()
+def challenge(
+    sale: Name,
+    whose: Annotated[Challenged, typer.Argument(help="Whose presses.", metavar="off|suspicious|all")],
+    json: Json = False,
+    actor: Actor = None,
+) -> None:
+    """Let devices work before their fans may press; every api process knows within two seconds.
+
+    suspicious: of fans over their rate, and from addresses over theirs. all: of everybody; before the opening, the page
+    does the work ahead.
+
+    Example: flashsale sale challenge mi3-2013 suspicious
+    """
+
+    async def work() -> Sale:
+        async with operations(actor) as ops:
+            return await ops.challenge(sale, whose)
+
+    _told(run(work()), json, _CHALLENGED[whose])
 
 
 @app.command("add-stock")

@@ -12,9 +12,13 @@ from flashsale.cli import show
 from flashsale.cli.options import Json, Name
 from flashsale.cli.run import opened, run
 from flashsale.ledger import LogLine
-from flashsale.sale import ReturnedTo, Sale, State, Verb
+from flashsale.sale import Challenged, ReturnedTo, Sale, State, Verb
 from flashsale.stock import BucketFacts
 
+_CHALLENGED: Final = {
+    Challenged.SUSPICIOUS: "fans and addresses over their rate",
+    Challenged.ALL: "everybody",
+}
 _RETURNED: Final = {
     ReturnedTo.PUBLIC: "go on sale again at once",
     ReturnedTo.HOLD: "are held until they are released",
@@ -103,6 +107,8 @@ def _shown(seen: Seen) -> None:
     show.text(_times(seen))
     show.text(f"entry {sale.entry}, {sale.per_fan_limit} per fan, {sale.pay_window_s} s to pay")
     show.text(f"units that come back: {_RETURNED[sale.returned]}")
+    if sale.challenged is not Challenged.OFF:
+        show.text(f"challenged before they press: {_CHALLENGED[sale.challenged]}")
     if sale.reservation:
         show.text(f"reserved {sum(one.reserved for one in seen.facts):,} of at most {sale.reservation.capacity:,}")
     rows = [(i.item, f"{i.price_minor} {sale.currency}", i.loaded, *_places(seen, i.item)) for i in sale.items]

@@ -66,6 +66,7 @@ def sale_data(sale: Sale, *, now_ms: int) -> dict[str, Any]:
         "channels": list(sale.channels),
         "buckets": sale.buckets,
         "returned": sale.returned,
+        "challenged": sale.challenged,
         "version": sale.version,
         "items": [
             {"item": item.item, "price_minor": item.price_minor, "loaded": item.loaded, "title_en": item.title.en}

@@ -25,6 +25,9 @@ select state, version from sales where sale = $1 for update;
 -- name: move_sale
 update sales set state = $2, version = version + 1 where sale = $1 returning version;
 
+-- name: challenge
+update sales set challenged = $2 where sale = $1;
+
 -- name: settle_state
 -- What the clock has already decided in the buckets, written down.
 update sales set state = $2, version = version + 1 where sale = $1 and state = $3 returning version;

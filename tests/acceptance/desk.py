@@ -13,7 +13,7 @@ from flashsale import ledger, plan, stores
 from flashsale.embedded import Addresses
 from flashsale.keys import Bucket
 from flashsale.operations import Operations
-from flashsale.sale import Verb
+from flashsale.sale import Challenged, Verb
 from tests.integration.rows import clear
 from tests.support import leaks
 from tests.support.waiting import until
@@ -75,6 +75,12 @@ class Desk:
     def move(self, sale: str, verb: Verb) -> None:
         """Open, pause, resume or close."""
         self.portal.call(self.operations.move, sale, verb)
+
+    def challenge(self, sale: str, whose: Challenged) -> None:
+        """Say whose presses have to solve a challenge first, and wait until the site knows."""
+        self.portal.call(self.operations.challenge, sale, whose)
+        address = f"{self.base_url}/api/v1/sales/{sale}"
+        until(lambda: httpx.get(address).json()["challenged"] == whose, what="the site challenges them")
 
     def fill_outbox(self, sale: str) -> None:
         """Let the bucket take no order for now, as when Postgres has been away for long."""

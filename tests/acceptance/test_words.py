@@ -25,7 +25,7 @@ _TEXTS: Final = """() => {
 }"""
 _HAN: Final = re.compile(r"[\u3400-\u9fff]")
 _WORD: Final = re.compile(r"[A-Za-z]{2,}")
-_NAMES: Final = {"flashsale", "xiaolin", "GB"}  # the same in both
+_NAMES: Final = {"flashsale", "xiaolin", "GB", "https"}  # the same in both
 
 
 def texts(fan: Fan) -> list[str]:

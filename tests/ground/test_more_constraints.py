@@ -21,6 +21,7 @@ NEW_ITEM: Final = (
 # Name of the constraint: statements of which it must refuse the last. $1: the sale.
 REFUSED: Final = {
     "sales_returned_check": ["update sales set returned = 'somewhere' where sale = $1"],
+    "sales_challenged_check": ["update sales set challenged = 'perhaps' where sale = $1"],
     "sales_ack_check": ["update sales set ack = 'perhaps' where sale = $1"],
     "payments_paid_something": [f"update payments set state = 'succeeded' where {OF_ALICE}"],  # noqa: S608
     "payments_late_order": [
@@ -43,7 +44,7 @@ ALSO_REFUSED: Final = {
     "payments_late_order": f"update payments set state = 'late', late_order = gen_random_uuid() where {OF_ALICE}",  # noqa: S608
     "items_loaded_check": NEW_ITEM.format(loaded=-1),
 }
-NEEDED: Final = (("sales", "ack"), ("sales", "returned"), ("returns", "hold"))
+NEEDED: Final = (("sales", "ack"), ("sales", "challenged"), ("sales", "returned"), ("returns", "hold"))
 # The bound itself, which is good.
 ALLOWED: Final = (
     "update items set price_minor = 0 where sale = $1",

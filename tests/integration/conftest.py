@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from redis.asyncio import Redis
@@ -24,10 +24,10 @@ from tests.support.servers import Private, Replica, private_replica, private_val
 
 
 class Shops(Protocol):
-    """Makes a shop of the test's sale."""
+    """Makes a shop of the test's sale. settings: those that are not the usual ones."""
 
     async def __call__(
-        self, *, top: str = "", opens: str = "-1s", closes: str = "+1h", silver: int = 5, sandbox: bool = True
+        self, *, top: str = "", opens: str = "-1s", closes: str = "+1h", silver: int = 5, **settings: Any
     ) -> Shop: ...
 
 
@@ -50,10 +50,10 @@ async def shops(operations: Operations, settings: Settings, sale_name: str) -> A
     async with AsyncExitStack() as stack:
 
         async def make(
-            *, top: str = "", opens: str = "-1s", closes: str = "+1h", silver: int = 5, sandbox: bool = True
+            *, top: str = "", opens: str = "-1s", closes: str = "+1h", silver: int = 5, **changed: Any
         ) -> Shop:
             sale = await created(operations, plan_text(sale_name, top=top, opens=opens, closes=closes, silver=silver))
-            used = settings if sandbox else settings.model_copy(update={"sandbox": False})
+            used = settings.model_copy(update=changed)
             client = await stack.enter_async_context(serving(used))
             return Shop(sale=sale, client=client, operations=operations, settings=used, stack=stack)
 

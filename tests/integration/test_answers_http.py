@@ -139,7 +139,7 @@ async def test_the_status_says_no_numbers_of_stock(shops: Shops) -> None:
     shown = await shop.shown()
     assert shown.keys() == {
         "sale", "title", "state", "entry", "opens_ms", "closes_ms", "reservation", "per_fan_limit", "pay_window_s",
-        "currency", "channels", "items", "ask_again_s",
+        "currency", "channels", "items", "challenged", "ask_again_s",
     }  # fmt: skip
     assert [item["stock"] for item in shown["items"]] == ["available", "available"]
     assert shown["items"][0].keys() == {"item", "title", "price_minor", "stock"}

@@ -123,7 +123,8 @@ async def test_an_old_picture_refuses_nothing(
     nothing = cast(Any, None)
     hot = Hot(
         below=nothing, pictures=pictures, purchases=Purchases(redis), confirmations=nothing, entrance=nothing,
-        protection=Protection(metrics, fan_per_s=0, address_per_s=0), right_keys=keys, metrics=metrics, sandbox=True,
+        challenges=nothing, protection=Protection(metrics, fan_per_s=0, address_per_s=0), right_keys=keys,
+        metrics=metrics, looks=nothing,
     )  # fmt: skip
     await pictures.renew()
     await press(hot, keys, sale_name)

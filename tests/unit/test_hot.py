@@ -55,7 +55,7 @@ async def test_a_press_that_was_not_decided_is_answered_all_the_same(
     nothing = cast(Any, None)
     lane = hot.Hot(
         below=nothing, pictures=nothing, purchases=nothing, confirmations=nothing, entrance=nothing,
-        protection=nothing, right_keys=nothing, metrics=api_metrics(), sandbox=True,
+        challenges=nothing, protection=nothing, right_keys=nothing, metrics=api_metrics(), looks=nothing,
     )  # fmt: skip
     decided: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     decided.set_exception(trouble)

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import re
 import textwrap
 import uuid
@@ -18,7 +19,7 @@ from openapi_spec_validator import validate
 from starlette.routing import Route
 
 from flashsale import purchase
-from flashsale.api import app, hot, openapi, orders, picture
+from flashsale.api import app, hot, looks, openapi, orders, picture
 from flashsale.api.replies import PREFIX, Reply, slug_of
 from flashsale.config import Settings
 from flashsale.order import Order, State
@@ -60,7 +61,7 @@ def test_every_route_is_described_and_nothing_else(document: dict[str, Any]) -> 
     # The case beside the targets answers the same path where sale or item is unknown.
     assert ("post", purchase[1].replace("{item}", "{_}")) in hot_cases
     hot_cases = {case for case in hot_cases if "{_}" not in case[1]} | {purchase}
-    assert len(hot_cases) == 5
+    assert len(hot_cases) == 7
     described = {(method, path) for path, methods in document["paths"].items() for method in methods}
     assert described == routed | hot_cases
 
@@ -154,11 +155,7 @@ def test_the_time_is_described_as_it_is_told(document: dict[str, Any]) -> None:
     """Given the answer to GET /time, in the sandbox or not / Then it is of the schema described."""
     nothing = cast(Any, None)
     for sandbox in (True, False):
-        lane = hot.Hot(
-            below=nothing, pictures=nothing, purchases=nothing, confirmations=nothing, entrance=nothing,
-            protection=nothing, right_keys=nothing, metrics=nothing, sandbox=sandbox,
-        )  # fmt: skip
-        reply = lane._answer("GET", f"{PREFIX}time", ())
+        reply = looks.Looks(nothing, sandbox=sandbox).answer("GET", f"{PREFIX}time", ())
         assert isinstance(reply, Reply)
         _same_fields(document, "Time", told := orjson.loads(reply.body))
         assert told["sandbox"] is sandbox
@@ -185,23 +182,28 @@ def _routes() -> list[Route]:
 
 
 def _hot_cases() -> Iterator[tuple[str, str]]:
-    """Method and path of each case in the hot lane's match, read from its source; not those that refuse."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(hot.Hot._answer)))
-    for case in (node for node in ast.walk(tree) if isinstance(node, ast.match_case)):
-        if not isinstance(case.pattern, ast.MatchSequence):
-            continue  # the last one hands on to the routes
-        method, path = case.pattern.patterns
-        if not isinstance(method, ast.MatchValue):
-            continue  # any other method on a path of ours
-        assert isinstance(path, ast.MatchSequence)
-        yield ast.literal_eval(method.value).lower(), PREFIX + "/".join(_piece(one) for one in path.patterns)
+    """Method and path of each case in the match of what is looked at, read from its source; not those that refuse."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(looks.Looks.answer)))
+    for case in (node for node in ast.walk(tree) if isinstance(node, ast.match_case) and node.guard is None):
+        for path in _paths(case.pattern):
+            for method in looks._METHODS.get(path.rpartition("/")[2], "GET").split(", "):
+                yield method.lower(), PREFIX + path
 
 
-def _piece(pattern: ast.pattern) -> str:
-    if isinstance(pattern, ast.MatchValue):
-        return str(ast.literal_eval(pattern.value))
-    assert isinstance(pattern, ast.MatchAs)
-    return f"{{{pattern.name or '_'}}}"
+def _paths(pattern: ast.pattern) -> Iterator[str]:
+    """What a pattern fits, its pieces with slashes between."""
+    match pattern:
+        case ast.MatchOr(patterns):
+            for one in patterns:
+                yield from _paths(one)
+        case ast.MatchSequence(patterns):
+            yield from ("/".join(pieces) for pieces in itertools.product(*map(_paths, patterns)))
+        case ast.MatchValue(value):
+            yield str(ast.literal_eval(value))
+        case ast.MatchAs(ast.pattern() as inner, _):
+            yield from _paths(inner)
+        case ast.MatchAs(None, name):
+            yield f"{{{name or '_'}}}"
 
 
 def _purchase_form() -> str:

@@ -8,7 +8,7 @@ FROZEN = {
     "WON": 1, "RESERVED": 2, "SOLD_OUT": 10, "ALREADY_BOUGHT": 11, "NOT_OPEN": 12, "CLOSED": 13, "PAUSED": 14,
     "NO_RIGHT": 15, "WAIT": 16, "UNKNOWN": 17, "UNAVAILABLE": 18, "KEY_REUSED": 19, "RETURNED_TOO_OFTEN": 20,
     "RESERVATION_NOT_OPEN": 21, "RESERVATION_CLOSED": 22, "RESERVATION_FULL": 23,
-    "TOO_OFTEN": 24,
+    "TOO_OFTEN": 24, "CHALLENGE": 25,
     "WON_BEFORE": 51, "APPLIED": 61, "APPLIED_BEFORE": 62, "OTHER_GENERATION": 63, "STALE": 64, "NOT_LOADED": 65,
     "NO_SUCH_ORDER": 66,
     "DRY": 67, "FENCED": 68, "OTHER_FENCE": 69,
@@ -33,7 +33,7 @@ def test_every_outcome_is_told_in_the_statuses_promised() -> None:
         "WON": 201, "RESERVED": 200, "SOLD_OUT": 409, "ALREADY_BOUGHT": 409, "NOT_OPEN": 409, "CLOSED": 410,
         "PAUSED": 503, "NO_RIGHT": 403, "WAIT": 503, "UNKNOWN": 503, "UNAVAILABLE": 503, "KEY_REUSED": 422,
         "RETURNED_TOO_OFTEN": 403, "RESERVATION_NOT_OPEN": 409, "RESERVATION_CLOSED": 410, "RESERVATION_FULL": 409,
-        "TOO_OFTEN": 429,
+        "TOO_OFTEN": 429, "CHALLENGE": 428,
     }  # fmt: skip
     for telling in TELLINGS.values():
         assert HTTPStatus(telling.status)

@@ -10,6 +10,7 @@ from flashsale.api.protection import Protection
 from flashsale.api.replies import RefusedError
 from flashsale.metrics import ApiMetrics, api_metrics
 from flashsale.outcomes import Outcome
+from flashsale.sale import Challenged
 
 _PATH = "/api/v1/sales/s/reservation"
 
@@ -39,7 +40,7 @@ def passes(protection: Protection, peer: str, forwarded: bytes = b"", path: str 
     """Whether a request of this address is let in."""
     headers = [(b"host", b"shop"), (b"x-forwarded-for", forwarded)] if forwarded else [(b"host", b"shop")]
     try:
-        protection.count_address(peer, path, headers)
+        protection.suspect(peer, path, headers, challenged=Challenged.OFF)
     except RefusedError as refused:
         return refused.reply.status != HTTPStatus.TOO_MANY_REQUESTS
     return True

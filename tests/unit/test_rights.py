@@ -29,6 +29,23 @@ def test_what_was_signed_is_read_back(fan: str, sale: str) -> None:
     assert len(text) <= limits.RIGHT_LENGTH_MAX
 
 
+@given(fan=FANS)
+def test_a_mark_is_read_back_and_can_t_be_added(fan: str) -> None:
+    """Given a right with the mark of a solved challenge / Then it is read back; one without it can't be given it."""
+    solved = right(fan=fan, solved=True)
+    assert KEYS.check(KEYS.sign(solved), sale="mi3", now_s=1_000) == solved
+    plain = KEYS.sign(right(fan=fan))
+    assert KEYS.check(plain.replace("v1.r.", "v1.rs.", 1), sale="mi3", now_s=1_000) is Fault.FORGED
+
+
+def test_derived_keys_are_of_their_key_and_purpose() -> None:
+    """Given two keys / Then what is derived differs by key and by purpose, and is the same each time."""
+    both = RightKeys({"k1": b"1" * KEY_BYTES, "k2": b"2" * KEY_BYTES})
+    found = {*both.derived(b"one"), *both.derived(b"two")}
+    assert len(found) == 4
+    assert both.derived(b"one")[0] == KEYS.derived(b"one")[0]
+
+
 def test_asking_again_gives_the_same_text() -> None:
     """Given the same fan, sale and key / Then the right is the same text."""
     assert KEYS.sign(right()) == RightKeys({"k1": b"1" * KEY_BYTES}).sign(right())

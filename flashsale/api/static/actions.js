@@ -25,7 +25,7 @@ export function action(scene) {
 
 function waitingAction({ state, say, step, deeds }) {
   const reserve = state.pending?.deed === "reserve";
-  const label = { asking: "asking_title", reserving: "reserving_title" }[step] ?? "again_now";
+  const label = { asking: "asking_title", reserving: "reserving_title", challenged: "asking_title" }[step] ?? "again_now";
   const seconds = state.pending.again_at_ms ? secondsTo(state.pending.again_at_ms, state.now_ms) : 0;
   // A press that may have been heard can't be stopped, only found out about.
   const stoppable = (step === "crowded" || step === "not_open") && !state.pending.retry;
@@ -91,11 +91,12 @@ const ACTIONS = {
   reserve: ({ say, deeds }) => main("reserve", say("reserve"), deeds.reserve),
   waiting: soon("buy", "buy_soon"),
   buy: buyAction,
-  reserving: waitingAction, asking: waitingAction, crowded: waitingAction,
+  reserving: waitingAction, asking: waitingAction, challenged: waitingAction, crowded: waitingAction,
   unknown: waitingAction, not_open: waitingAction, lost: waitingAction,
   sold_out: still("sold_out_title"), paused: still("paused_title"), unavailable: still("unavailable_title"),
   reservation_closed: askRight,
   no_right: askRight,
+  unsolvable: ({ say, deeds }) => main("try-again", say("try_again"), deeds.shop),
   refused: ({ say, deeds }) => main("try-again", say("try_again"), deeds.shop),
   already_bought: ({ say, deeds, state }) => main("see-order", say("see_order"), state.refusal.order ? deeds.seeOrder : null),
   won: wonAction,

@@ -8,8 +8,11 @@ const REFUSALS = {
   RETURNED_TOO_OFTEN: "returned_too_often",
   RESERVATION_FULL: "reservation_full",
   RESERVATION_CLOSED: "reservation_closed",
+  CHALLENGE: "unsolvable",
 };
-const PENDING = { LOST: "lost", UNKNOWN: "unknown", WAIT: "crowded", NOT_OPEN: "not_open" };
+const PENDING = { LOST: "lost", UNKNOWN: "unknown", WAIT: "crowded", NOT_OPEN: "not_open", CHALLENGE: "challenged" };
+const SOLVED_SPARE_MS = 5_000; // A press sent now has to arrive while its right still holds.
+const AHEAD_FROM_MS = 300_000;
 const ORDERS = { accepted: "won", confirmed: "won", paid: "paid", expired: "expired", cancelled: "cancelled",
   refunded: "refunded", refused: "sorry" };
 
@@ -20,6 +23,14 @@ export const isOpen = (sale, now_ms) =>
   !isOver(sale, now_ms) && (sale.state === "open" || (sale.state === "loaded" && now_ms >= sale.opens_ms));
 
 export const hasRight = (state) => Boolean(state.right) && state.right.expires_ms > state.now_ms;
+
+/** Whether a challenge was solved whose mark still counts. */
+export const isSolved = ({ solved, now_ms }) => Boolean(solved) && solved.expires_ms - SOLVED_SPARE_MS > now_ms;
+
+/** Whether a challenge is to be solved before the press: everybody has to, it is time, and the fan may buy. */
+export const solvesAhead = (state) =>
+  state.sale?.challenged === "all" && Boolean(state.fan) && !state.pending && !isSolved(state)
+  && ["waiting", "buy"].includes(stepOf(state)) && state.sale.opens_ms - state.now_ms < AHEAD_FROM_MS;
 
 export const needsRight = (state) => state.sale.entry === "reservation" && !hasRight(state);
 

@@ -88,7 +88,8 @@ function begin() {
     const first = !store.get().sale;
     store.set({ sale: body, missing: false, link: null });
     if (first || !chosenItem(store.get())) choose();
-    return comeIn();
+    comeIn();
+    return deeds.solveAhead();
   }
 
   /** The item chosen last time, else the first that can be had; a choice that sells out later is not changed silently. */

@@ -17,6 +17,7 @@ export function initialState({ language, sale_name, channel }) {
     login: { busy: false, problem: null },
     link: null, // {why: LOST | WAIT, again_at_ms} while the sale can't be read
     right: null, // {right, channel, expires_ms}
+    solved: null, // {right, expires_ms}: a right with the mark that a challenge was solved, good for some minutes
     pending: null, // {deed: reserve | buy, item, key, why, again_at_ms} while an answer is owed
     refusal: null, // {outcome, order, status}: a final no
     item: null, // the item chosen

@@ -10,7 +10,7 @@ import { sayer } from "./words.js";
 const ICONS = {
   loading: "clock", list: "ticket", missing: "search", login: "person", sign_in: "person", before_reservation: "clock",
   reserve: "ticket", reserving: "ticket", waiting: "check", reservation_closed: "lock", reservation_full: "lock", buy: "bolt",
-  asking: "bolt", crowded: "people", unknown: "search", not_open: "clock", lost: "cut", sold_out: "box", paused: "pause",
+  asking: "bolt", challenged: "lock", unsolvable: "lock", crowded: "people", unknown: "search", not_open: "clock", lost: "cut", sold_out: "box", paused: "pause",
   closed: "box", unavailable: "lock", no_right: "lock", returned_too_often: "lock", refused: "cut", already_bought: "ticket",
   won: "check", paid: "check", expired: "clock", cancelled: "box", refunded: "box", sorry: "cut",
 };
@@ -100,7 +100,7 @@ function status(scene) {
 function again({ state, say, phase, deeds }) {
   const wait = state.pending ?? state.link;
   if (!wait) return null;
-  if (!wait.why) return h("p", { key: "again", class: "again" }, h("span", { class: "bar" }));
+  if (!wait.why || wait.why === "CHALLENGE") return h("p", { key: "again", class: "again" }, h("span", { class: "bar" }));
   const seconds = wait.again_at_ms && state.now_ms ? secondsTo(wait.again_at_ms, state.now_ms) : 0;
   return h("p", { key: "again", class: "again", "data-test": "again", "data-seconds": seconds },
     h("span", { class: "bar" }),
