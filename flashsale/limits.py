@@ -116,6 +116,7 @@ NOTE_LENGTH_MAX: Final = 500
 # What a process keeps of the sales, and how it answers.
 PICTURE_REFRESH_S: Final = 0.2
 PLAN_REFRESH_S: Final = 1.0
+EDGE_BEAT_S: Final = 0.5  # how long the edge keeps an answer at the most (deploy/nginx)
 EARLY_REFUSAL_MARGIN_MS: Final = 250  # before opening, how far a picture's clock must be away to refuse by it
 WATCHERS_MAX: Final = 10_000
 WATCH_POLL_S: Final = 0.5
@@ -138,6 +139,7 @@ assert RETURNS_PER_CALL * 3 < LUA_UNPACK_MAX
 assert RETURNS_PER_CALL <= RETURNS_PER_READ
 assert MEMORY_USED_SHARE_MAX <= MEMORY_RESUME_SHARE < MEMORY_PAUSE_SHARE < 1
 assert LEASE_MS > 2 * OUTBOX_BLOCK_MS, "a lease must outlive the wait for an empty outbox"
+assert PICTURE_REFRESH_S + EDGE_BEAT_S < 1, "so long a fan may be told SOLD_OUT after a unit is back"
 assert CALL_TIMEOUT_S * 1000 <= LEASE_MS
 assert len(str(UNITS_PER_ITEM_MAX)) == 7
 assert (REPLICATED_WAIT_MS + FSYNCED_WAIT_MS) / 1000 < CALL_TIMEOUT_S, (

@@ -140,8 +140,9 @@ def test_the_edge_has_the_engines_limits() -> None:
     """Given limits that stand in both / Then they are the same."""
     edge = code("nginx/nginx.conf")
     assert f"client_max_body_size {limits.BODY_BYTES_MAX // 1024}k;" in edge
-    beats_per_second = round(1 / limits.PICTURE_REFRESH_S)
-    assert len(re.findall(r'"\$second\.\d"', edge)) == beats_per_second
+    beat = re.search(r'map \$msec \$half \{\s+"~\\\.\[0-(\d)\]" 0;\s+default (\d);', edge)
+    assert beat
+    assert (int(beat[1]) + 1) / 10 == int(beat[2]) / 10 == limits.EDGE_BEAT_S
     read_timeout_s = re.search(r"^    proxy_read_timeout (\d+)s;", edge, re.MULTILINE)
     assert read_timeout_s
     assert int(read_timeout_s[1]) > limits.CALL_TIMEOUT_S, "the app's own UNKNOWN comes first"

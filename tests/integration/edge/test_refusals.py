@@ -41,7 +41,7 @@ def test_sold_out_is_told_without_asking_the_app(fans: httpx.Client, api: Upstre
     assert {answer.status_code for _, answer in seen} == {409}
     assert {answer.json()["outcome"] for _, answer in seen} == {"SOLD_OUT"}
     assert seen[-1][1].headers["cache-control"] == "public, max-age=1"
-    beats = 1.2 / limits.PICTURE_REFRESH_S + 2
+    beats = 1.2 / limits.EDGE_BEAT_S + 2
     assert len(api.asked) <= beats < len(seen), f"{len(seen)} presses"
     assert any(cached(answer) for _, answer in seen)
 
@@ -57,7 +57,7 @@ def test_sold_out_is_never_told_for_longer_than_a_beat(fans: httpx.Client, api: 
         fan.start()
     until(lambda: any(cached(answer) for _, answer in list(seen)), what="the edge answers by itself")
     api.answer = lambda asked: WON
-    late = time.monotonic() + limits.PICTURE_REFRESH_S + LANDED_S
+    late = time.monotonic() + limits.EDGE_BEAT_S + LANDED_S
     for fan in crowd:
         fan.join()
     outcomes = Counter((begun > late, answer.status_code) for begun, answer in seen)
@@ -69,7 +69,7 @@ def test_not_open_is_never_told_after_the_opening() -> None:
     """Given the app's margin before the opening / Then an answer may lie at the edge for a beat and is not late."""
     oldest_picture_ms = limits.PICTURE_REFRESH_S * 1000
     margin_ms = limits.EARLY_REFUSAL_MARGIN_MS + 1000
-    assert oldest_picture_ms + limits.PICTURE_REFRESH_S * 1000 < margin_ms
+    assert oldest_picture_ms + limits.EDGE_BEAT_S * 1000 < margin_ms
 
 
 def test_a_win_is_never_kept(fans: httpx.Client, api: Upstream, tmp_path: Path) -> None:
