@@ -37,7 +37,7 @@ _KEY_BYTES: Final = string.ascii_letters.encode() + string.digits.encode() + b"-
 _RETRY: Final = b"retry=1"
 _RIGHT_SCHEME: Final = b"Right "
 _ORDER_PATH: Final = f"{PREFIX}orders/"
-_WON_HEAD: Final = "content-type: application/json\r\ncache-control: no-store\r\n"
+_WON_HEAD: Final = "content-type: application/json\r\ncache-control: no-store\r\nlocation: "
 _WON: Final = Outcome.WON  # see purchase.py
 _CONFIRMED: Final = Level.CONFIRMED
 _NOBODY: Final = Challenged.OFF
@@ -292,10 +292,8 @@ def _won(target: Target, answer: Answer) -> Reply:
         f'{{"outcome":"WON","order":"{order}",{target.names},"unit":{answer.unit},"level":"{answer.level}",'
         f'"pay_before_ms":{pay_before_ms}}}'
     )
-    path, length = f"{_ORDER_PATH}{order}", str(len(body))
-    headers = (replies.JSON, replies.NO_STORE, (b"location", path.encode()), (b"content-length", length.encode()))
-    wire = f"{_WON_HEAD}location: {path}\r\ncontent-length: {length}\r\n\r\n{body}"
-    return Reply(201, headers, body.encode(), wire.encode())
+    head = f"{_WON_HEAD}{_ORDER_PATH}{order}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return Reply(201, (head + body).encode())
 
 
 def _dashed(order: str) -> str:

@@ -12,7 +12,7 @@ What this knows of uvicorn: the callbacks of its parser, and the few attributes 
 import asyncio
 from functools import partial
 from http import HTTPStatus
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -61,11 +61,16 @@ class HotProtocol(HttpToolsProtocol):
     _head_bytes = _chunk_bytes = 0
     turn: tuple[Awaited | None, int] = (None, 0)
     looks = 0
+    _hot: Hot | None = None
+    _peer = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by the loop. With all places taken, the connection is cut off."""
         super().connection_made(transport)
         self._peer = self.client[0] if self.client else ""
+        # Without one, all goes the long way.
+        if not self.root_path and self.limit_concurrency is None:
+            self._hot = getattr(self.app, "hot", None)
         if not self.app.connections.has_place(len(self.connections)):
             transport.abort()
 
@@ -162,17 +167,15 @@ class HotProtocol(HttpToolsProtocol):
         """What the hot lane makes of the request; None where it has to go the long way: it has more to it than method,
         path and headers, one before it is under way, the connection is to be closed, the client does not read, the path
         is not written plainly."""
-        parser, hot = self.parser, cast("Hot | None", getattr(self.app, "hot", None))
-        if hot is None or self.root_path or self.limit_concurrency is not None or self.flow.write_paused:
-            return None
-        if not (self.cycle is None or self.cycle.response_complete):
+        parser, hot, url = self.parser, self._hot, self.url
+        if hot is None or self.flow.write_paused or not (self.cycle is None or self.cycle.response_complete):
             return None
         method = parser.get_method()
         if method == b"HEAD" or parser.get_http_version() != "1.1":
             return None
-        if parser.should_upgrade() or not parser.should_keep_alive() or b"%" in self.url or b"#" in self.url:
+        if parser.should_upgrade() or not parser.should_keep_alive() or b"%" in url or b"#" in url:
             return None
-        path, _, query = self.url.partition(b"?")
+        path, _, query = url.partition(b"?")
         return hot.begin(method.decode(), path.decode("latin-1"), query, self.headers, peer=self._peer)
 
     def _head_too_large(self) -> bool:

@@ -19,15 +19,25 @@ NO_STORE: Final = (b"cache-control", b"no-store")
 SHARED: Final = (b"cache-control", b"public, max-age=1")
 JSON: Final = (b"content-type", b"application/json")
 _PROBLEM: Final = (b"content-type", b"application/problem+json")
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class Reply(NamedTuple):
     """One answer, which may be sent to many. wire: its headers, an empty line and its body, as they go out."""
 
     status: int
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
     wire: bytes
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Names and values, as ASGI wants them."""
+        lines = self.wire.partition(_END_OF_HEAD)[0].split(b"\r\n")
+        return [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+
+    @property
+    def body(self) -> bytes:
+        """What comes after the empty line."""
+        return self.wire.partition(_END_OF_HEAD)[2]
 
     async def send(self, send: Send) -> None:
         """Answer by ASGI."""
@@ -52,7 +62,7 @@ def reply(status: int, body: bytes, headers: Headers) -> Reply:
     """An answer of these bytes; the length is added."""
     whole = (*headers, (b"content-length", b"%d" % len(body)))
     lines = b"".join(b"%s: %s\r\n" % header for header in whole)
-    return Reply(status, whole, body, b"%s\r\n%s" % (lines, body))
+    return Reply(status, b"%s\r\n%s" % (lines, body))
 
 
 def success(status: int, data: Mapping[str, Any], *headers: tuple[bytes, bytes]) -> Reply:

@@ -7,7 +7,7 @@ ratio of the two, and the conditions.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from flashsale.bench import conditions, crowded, edge, engine, http, levels, memory, scale, writer
+from flashsale.bench import conditions, crowded, edge, engine, http, lane, levels, memory, scale, writer
 from flashsale.bench.ground import Ground, own_ground
 from flashsale.bench.report import Metric, Report, print_report
 from flashsale.errors import BadInputError
@@ -25,6 +25,7 @@ class Suite(Protocol):
 
 SUITES: Final[Mapping[str, Suite]] = {
     "http": http.run,
+    "lane": lane.run,
     "edge": edge.run,
     "engine": engine.run,
     "writer": writer.run,
