@@ -1,7 +1,8 @@
 """Collects what is asked at the same time into one call.
 
-While calls are in flight, what arrives waits in memory; the next call takes all of it. There is no timer: an idle
-process sends at once, and the batch grows with the crowd. What waits is bounded. Who is to come last is sent where the
+While a call is in flight, what arrives waits in memory; the next call takes all of it, when the one before has its
+answer or when many wait. There is no timer: an idle process sends at once, and the batch grows with the crowd. What
+waits is bounded. Who is to come last is sent where the
 others leave room.
 """
 
@@ -36,6 +37,7 @@ class Coalescer(Generic[Asked, Answer]):
         *,
         batch_max: int = limits.ATTEMPTS_PER_CALL_MAX,
         in_flight_max: int = limits.CALLS_IN_FLIGHT_MAX,
+        another_min: int = limits.ATTEMPTS_FOR_ANOTHER_CALL,
         waiting_max: int = limits.ATTEMPTS_WAITING_MAX,
         last_max: int = limits.ATTEMPTS_LAST_MAX,
         wait_s_max: float = limits.ATTEMPT_WAIT_S_MAX,
@@ -44,6 +46,7 @@ class Coalescer(Generic[Asked, Answer]):
         self._call = call
         self._batch_max = batch_max
         self._in_flight_max = in_flight_max
+        self._another_min = another_min
         self._waiting_max = waiting_max
         self._last_max = last_max
         self._wait_s_max = wait_s_max
@@ -69,7 +72,7 @@ class Coalescer(Generic[Asked, Answer]):
             raise CrowdedError
         answer: asyncio.Future[Answer] = self._loop.create_future()
         queue.append((asked, answer, self._loop.time()))
-        if not self._flush_scheduled and len(self._in_flight) < self._in_flight_max:
+        if not self._flush_scheduled and self._may_send():
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
         return answer
@@ -82,10 +85,16 @@ class Coalescer(Generic[Asked, Answer]):
             else:
                 await asyncio.sleep(0)
 
+    def _may_send(self) -> bool:
+        """Whether the next call may go: none is in flight, or there is a place for another and it is worth one."""
+        if not self._in_flight:
+            return True
+        return len(self._waiting) >= self._another_min and len(self._in_flight) < self._in_flight_max
+
     def _flush(self) -> None:
         """Send batches while places are free and somebody waits."""
         self._flush_scheduled = False
-        while (self._waiting or self._last) and len(self._in_flight) < self._in_flight_max:
+        while (self._waiting or self._last) and self._may_send():
             self._send_next()
 
     def _send_next(self) -> None:

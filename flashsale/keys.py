@@ -21,6 +21,7 @@ looks of fans, so that they write something) |
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -108,5 +109,12 @@ def bucket_number(*, sale: str, fan: str, buckets: int) -> int:
     """The bucket that a fan belongs to: the same at every call, spread evenly, different from sale to sale."""
     if buckets == 1:
         return 0
-    digest = blake2b(fan.encode(), key=sale.encode(), digest_size=8, person=b"flashsale-bucket").digest()
-    return int.from_bytes(digest, "big") % buckets
+    keyed = _keyed(sale).copy()
+    keyed.update(fan.encode())
+    return int.from_bytes(keyed.digest(), "big") % buckets
+
+
+@lru_cache(1024)
+def _keyed(sale: str) -> "blake2b":
+    """The hash of a sale's fans, its key taken in. Copying it costs less than setting it up again."""
+    return blake2b(key=sale.encode(), digest_size=8, person=b"flashsale-bucket")

@@ -48,22 +48,18 @@ class Rates:
         so that who hammers is let in again as soon as who waits."""
         if now >= self._turns_at or len(self._young) >= self._young_max:
             self._turn(now)
-        if self._marking and self._is_new(name):
-            return 0.0
+        if self._marking:
+            place = hash(name) & (_MARKS - 1)
+            if not self._marks[place]:
+                self._marks[place] = 1
+                if not self._old_marks[place]:
+                    return 0.0
         full = self._young.get(name) or self._old.get(name)
         full = (now + self._step_s * self._marking) if full is None else max(full, now)
         early_s = full - now - self._ahead_s
         if early_s <= self._far_s:
             self._young[name] = full + self._step_s
         return max(early_s, 0.0)
-
-    def _is_new(self, name: str) -> bool:
-        """Whether no mark was there. There is one now."""
-        place = hash(name) & (_MARKS - 1)
-        if self._marks[place]:
-            return False
-        self._marks[place] = 1
-        return not self._old_marks[place]
 
     def _turn(self, now: float) -> None:
         lately = now < self._turns_at + self._turn_s

@@ -24,6 +24,7 @@ from flashsale.api.protection import Protection
 from flashsale.api.replies import PREFIX, Headers, Receive, RefusedError, Reply, Scope, Send, refusal
 from flashsale.coalesce import CrowdedError
 from flashsale.durability import Level
+from flashsale.keys import bucket_number
 from flashsale.metrics import ApiMetrics
 from flashsale.outcomes import Outcome
 from flashsale.purchase import Answer, Decided, Lane, Purchases, answer_of, new_order
@@ -264,7 +265,7 @@ class Hot:
             lanes = self._lanes[path] = tuple(
                 self._purchases.lane(bucket, target.item, level=level) for bucket in buckets
             )
-        return lanes[0] if len(lanes) == 1 else lanes[target.picture.sale.bucket_of(fan).number]
+        return lanes[bucket_number(sale=target.picture.sale.sale, fan=fan, buckets=len(lanes))]
 
     def _told(self, press: "Press", answer: Answer) -> Reply:
         self._metrics.reply_seconds.observe(time.perf_counter() - press.started)

@@ -15,7 +15,8 @@ from typing import Final, Protocol, cast
 
 from flashsale.errors import SurroundingsError
 
-CONNECTIONS: Final = 64
+CONNECTIONS: Final = 256  # as many as keep a server busy, who collects what comes at the same time
+FEW: Final = 64
 _SAID_BY_WRK: Final = "pressed "
 _GRACE_S: Final = 30
 _HEAD_END: Final = b"\r\n\r\n"

@@ -1,8 +1,10 @@
 """Suite http: the whole way of a purchase over HTTP, against a bare server and against the usual way.
 
-All programs run under the same uvicorn on one core; the generator and Valkey share another. Every request has its own
-fan, right and Idempotency-Key, and every one of them must win; a refusal is one of three that the process gives by
-itself: sold out, not open yet, and a right with a wrong signature.
+All programs run under the same uvicorn on one core; the generator and Valkey share another. On a release day a process
+has thousands of connections, so it is busy: 256 keep it so. With a quarter of them it waits for its own batches now and
+then; that is measured as well (purchase_few), against a bare server with as few. Every request has its own fan, right
+and Idempotency-Key, and every one of them must win; a refusal is one of three that the process gives by itself: sold
+out, not open yet, and a right with a wrong signature.
 """
 
 import os
@@ -15,7 +17,7 @@ from typing import Any, Final
 
 from flashsale import outbox, rights
 from flashsale.bench.crowd import OPEN, Crowd, sales_of
-from flashsale.bench.generators import CONNECTIONS, Generator, Press, Pressed, generator
+from flashsale.bench.generators import CONNECTIONS, FEW, Generator, Press, Pressed, generator
 from flashsale.bench.ground import Ground
 from flashsale.bench.processes import Cores, cpu_s, pin, pinned_here, two_cores
 from flashsale.bench.report import Metric, compared
@@ -29,6 +31,8 @@ from flashsale.limits import OUTBOX_ENTRIES_PER_READ
 BARE: Final = "bare ASGI"
 USUAL: Final = "the usual way"
 OURS: Final = "purchase"
+BARE_FEW: Final = "bare ASGI, few connections"
+OURS_FEW: Final = "purchase, few connections"
 REFUSED: Final = "refusal"
 PROGRAMS: Final = {
     BARE: reference("flashsale.bench.programs:bare_program"),
@@ -39,17 +43,21 @@ REFUSALS: Final = 3_000
 _RATE_AT_FIRST: Final = 30_000  # presses to bring for each second before any rate is known
 _ROOM: Final = 1.5
 _ROUND_S: Final = 2.0
+_FEW_S: Final = 1.0
 _WARM_UP_S: Final = 1.0
 
 
 class Presses:
     """Makes ready and does the work of each contender."""
 
-    def __init__(self, ground: Ground, *, crowd: Crowd, programs: dict[str, Program], generator: Generator) -> None:
+    def __init__(
+        self, ground: Ground, *, crowd: Crowd, programs: dict[str, Program], generator: Generator, few: Generator
+    ) -> None:
         self._ground = ground
         self._crowd = crowd
         self._programs = programs
         self._generator = generator
+        self._few = few
         self._refused = crowd.refused(REFUSALS)
         self._warm: set[str] = set()
         self._rate = _RATE_AT_FIRST / _ROOM
@@ -65,7 +73,19 @@ class Presses:
 
     async def ours(self) -> Run:
         """The product's server to the same fans, all of whom must win."""
-        run = await self._press(OURS, OURS, self._crowd.presses, refused=False)
+        return await self._won(OURS)
+
+    async def bare_few(self) -> Run:
+        """A constant over few connections, to new fans."""
+        self._crowd.renew(round(self._rate * _ROOM * _FEW_S))
+        return await self._press(BARE_FEW, BARE, self._crowd.presses, refused=False)
+
+    async def ours_few(self) -> Run:
+        """The product's server to the same fans over few connections."""
+        return await self._won(OURS_FEW)
+
+    async def _won(self, name: str) -> Run:
+        run = await self._press(name, OURS, self._crowd.presses, refused=False)
         if run.operations >= len(self._crowd.presses):
             raise InvariantError(f"{len(self._crowd.presses)} presses were too few; then wins are told again")
         self._rate = max(self._rate, run.rate)
@@ -78,10 +98,11 @@ class Presses:
 
     async def _press(self, name: str, program: str, presses: Sequence[Press], *, refused: bool) -> Run:
         server = self._programs[program]
-        duration_s = _ROUND_S if name in self._warm else _WARM_UP_S
+        few = name in {BARE_FEW, OURS_FEW}
+        duration_s = _FEW_S if few else _ROUND_S if name in self._warm else _WARM_UP_S
         self._warm.add(name)
         before = cpu_s([server.pid])
-        pressed = await self._generator.press(server.port, presses, duration_s=duration_s)
+        pressed = await (self._few if few else self._generator).press(server.port, presses, duration_s=duration_s)
         after = cpu_s([server.pid])
         _check(name, pressed, refused=refused)
         return Run(pressed.answers, pressed.seconds, None if before is None or after is None else after - before)
@@ -101,14 +122,16 @@ async def run(ground: Ground, *, rounds: int, on_progress: Callable[[str], None]
     with tempfile.TemporaryDirectory(prefix="flashsale-bench-") as folder:
         right_key = f"k1:{secrets.token_hex(rights.KEY_BYTES)}"
         crowd = Crowd(parse_right_keys(right_key), await sales_of(ground))
-        presser = generator(Path(folder))
+        presser, few = generator(Path(folder)), generator(Path(folder), connections=FEW)
         async with _programs(ground, Path(folder), right_key=right_key, cores=cores) as programs:
-            presses = Presses(ground, crowd=crowd, programs=programs, generator=presser)
+            presses = Presses(ground, crowd=crowd, programs=programs, generator=presser, few=few)
             contenders = [
                 Contender(BARE, presses.bare),
                 Contender(OURS, presses.ours),
                 Contender(USUAL, presses.usual),
                 Contender(REFUSED, presses.refusals),
+                Contender(BARE_FEW, presses.bare_few),
+                Contender(OURS_FEW, presses.ours_few),
             ]
             with pinned_here(cores.loading):
                 runs = await interleaved(
@@ -120,11 +143,13 @@ async def run(ground: Ground, *, rounds: int, on_progress: Callable[[str], None]
         ("purchase", OURS, BARE),
         ("purchase_usual", OURS, USUAL),
         ("refusal", REFUSED, BARE),
+        ("purchase_few", OURS_FEW, BARE_FEW),
     ):
         metrics += compared(
             "http", name, ours=runs[ours], reference=runs[reference_name],
             reference_name=reference_name, unit="requests/s",
-            conditions=conditions | {"busy": {one: busy(runs[one]) for one in (ours, reference_name)}},
+            conditions=conditions | {"connections": FEW if ours == OURS_FEW else CONNECTIONS}
+            | {"busy": {one: busy(runs[one]) for one in (ours, reference_name)}},
         )  # fmt: skip
     return metrics
 
@@ -159,7 +184,6 @@ async def _empty(ground: Ground, bucket: Bucket) -> None:
 def _conditions(generator_name: str, *, pinned: bool) -> dict[str, Any]:
     return {
         "generator": generator_name,
-        "connections": CONNECTIONS,
         "loop": "closed",
         "cores": "server on one, generator and Valkey on another" if pinned else f"not pinned, {os.cpu_count()} there",
         "cpu": "the server program's",

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 import orjson
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,6 +27,7 @@ from flashsale.scripts import ScriptAt
 Message = MutableMapping[str, Any]
 
 UNITS: Final = 9_999_999
+_REDIS_CONNECTIONS: Final = 64
 _BODY: Final = b'{"outcome":"WON"}'
 _HEADERS: Final = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_BODY))]
 _START: Final = {"type": "http.response.start", "status": 201, "headers": _HEADERS}
@@ -78,7 +79,9 @@ class Usual:
 def usual() -> Starlette:
     """The usual way, on the store and with the keys that the environment names."""
     settings = config.load()
-    redis: Redis = Redis.from_url(settings.redis_url)
+    # A pool with an end: else a crowd at the start opens more connections than a socket takes, and some are refused.
+    pool = BlockingConnectionPool.from_url(settings.redis_url, max_connections=_REDIS_CONNECTIONS)
+    redis: Redis = Redis(connection_pool=pool)
     bucket = Bucket("usual", 0)
     stock_key, buyers_key, outbox_key = (bucket.key("bench", name) for name in ("stock", "buyers", "outbox"))
     text = (files("flashsale.bench") / "usual.lua").read_text(encoding="utf-8")

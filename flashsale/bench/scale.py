@@ -1,6 +1,10 @@
 """Suite scale: what a purchase costs in CPU, api and Valkey together, when a sale is cut into 16 buckets instead of
 one, and when eight api processes share the port instead of one. All are pinned to the same core each time, so that
-nothing but the number changes; the crowd is the same, large enough for each process and bucket to have batches.
+nothing but the number changes; the crowd is the same. It is large enough for eight processes to be as busy as one
+(CONNECTIONS of generators.py each): who cuts a sale for a small crowd pays for smaller batches.
+
+What the processes take at rest, for their pictures of the sales, is measured before and taken off: it does not grow
+with the purchases, and here eight share a core where each would have one of its own. It is told with the figure.
 """
 
 import asyncio
@@ -17,6 +21,7 @@ from typing import Final
 import httpx
 
 from flashsale import outbox, plan, rights
+from flashsale.bench import generators
 from flashsale.bench.crowd import Crowd
 from flashsale.bench.generators import Generator, Press, generator
 from flashsale.bench.ground import Ground, fans, plan_of
@@ -31,13 +36,14 @@ from flashsale.sale import Sale, Verb
 
 BUCKETS: Final = 16
 PROCESSES: Final = 8
-CONNECTIONS: Final = 512
+CONNECTIONS: Final = PROCESSES * generators.CONNECTIONS
 ONE: Final = "one bucket, one process"
 CUT: Final = f"{BUCKETS} buckets"
 TOGETHER: Final = f"{PROCESSES} processes"
 ROUND_S: Final = 2.0
 _RATE_MAX: Final = 45_000  # presses to bring for each second: more than one core has ever answered
 _READY_S_MAX: Final = 60.0
+_REST_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +69,20 @@ class Scales:
         self._crowd = crowd
         self._presser = presser
         self._seconds = seconds
+        self._at_rest: dict[str, float] = {}
         self._presses = round(rate_max * seconds)
         self._seen = 0
+
+    async def rest(self, settings: Sequence[Setting]) -> dict[str, float]:
+        """What each setting takes while nobody presses, in cores; it is taken off from then on."""
+        pids = {setting.name: setting.pids(self._ground.valkey_pid) for setting in settings}
+        before, began = {name: cpu_s(those) for name, those in pids.items()}, time.monotonic()
+        await asyncio.sleep(_REST_S)
+        seconds = time.monotonic() - began
+        for name, those in pids.items():
+            spent, earlier = cpu_s(those), before[name]
+            self._at_rest[name] = 0.0 if spent is None or earlier is None else (spent - earlier) / seconds
+        return {name: round(cores, 3) for name, cores in self._at_rest.items()}
 
     async def once(self, setting: Setting) -> Run:
         """New fans, all of whom must win."""
@@ -79,7 +97,9 @@ class Scales:
                 f"{len(presses)} were brought"
             )
         await self._empty(setting.sale)
-        return Run(pressed.answers, pressed.seconds, None if before is None or after is None else after - before)
+        rest_s = self._at_rest.get(setting.name, 0.0) * pressed.seconds
+        spent = None if before is None or after is None else after - before - rest_s
+        return Run(pressed.answers, pressed.seconds, spent)
 
     def _fresh(self, sale: str) -> list[Press]:
         names = fans(self._presses, first=self._seen)
@@ -117,6 +137,8 @@ async def run(
             ]
             contenders = [Contender(each.name, lambda each=each: scales.once(each)) for each in settings]  # type: ignore[misc]
             with pinned_here(cores.loading):
+                on_progress("scale, at rest")
+                at_rest = await scales.rest(settings)
                 runs = await interleaved(
                     contenders, rounds=rounds, on_progress=lambda what: on_progress(f"scale, {what}")
                 )
@@ -130,7 +152,9 @@ async def run(
     return [
         metric
         for name, more in (("buckets", CUT), ("processes", TOGETHER))
-        for metric in _metric(name, runs[more], runs[ONE], said | {"more": more})
+        for metric in _metric(
+            name, runs[more], runs[ONE], said | {"at_rest_cores": {each: at_rest[each] for each in (ONE, more)}}
+        )
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flashsale import bench
-from flashsale.bench import conditions, crowded, edge, engine, levels, memory, nginx, scale, writer
+from flashsale.bench import conditions, crowded, edge, engine, lane, levels, memory, nginx, scale, writer
 from flashsale.bench.ground import Ground, attempts, fans, own_ground
 from flashsale.bench.report import Metric
 from flashsale.capacity import certify, mix
@@ -54,6 +54,16 @@ async def test_engine_measures_wins_and_losses(ground: Ground) -> None:
     assert all(metric.value > 0 and metric.reference_value > 0 and metric.rounds == 1 for metric in metrics)
     assert all(metric.conditions["seed"] for metric in metrics)
     assert any("engine.losses, round 1 of 1" in line for line in told)
+
+
+async def test_the_lane_is_measured_in_memory(ground: Ground) -> None:
+    """Given memory instead of sockets and Valkey / When lane runs one round / Then presses and refusals stand beside a
+    constant, each request was answered, and the steps of a press are told."""
+    metrics = await lane.run(ground, rounds=1, on_progress=lambda line: None)
+    assert names(metrics) == {"lane.press", "lane.refusal"}
+    steps = metrics[0].conditions["steps_us"]
+    assert {"right checked", "reply written"} < set(steps)
+    assert all(0 < step < 1_000 for step in steps.values())
 
 
 async def test_engine_measures_no_wrong_answer(ground: Ground) -> None:
@@ -164,6 +174,7 @@ def test_every_suite_of_the_command_is_known() -> None:
     """Given the command's suites / Then those of measure.md that exist are there."""
     assert set(bench.SUITES) == {
         "http",
+        "lane",
         "edge",
         "engine",
         "writer",

@@ -30,8 +30,10 @@ class Server:
 def made(
     server: Server, *, batch_max: int = 512, in_flight_max: int = 1, waiting_max: int = 100
 ) -> Coalescer[int, int]:
-    """A coalescer with one call in flight, if the test says nothing else."""
-    return Coalescer(server.call, batch_max=batch_max, in_flight_max=in_flight_max, waiting_max=waiting_max)
+    """A coalescer with one call in flight, if the test says nothing else; another one is worth it for anybody."""
+    return Coalescer(
+        server.call, batch_max=batch_max, in_flight_max=in_flight_max, another_min=1, waiting_max=waiting_max
+    )
 
 
 async def test_an_idle_one_sends_at_once() -> None:
@@ -97,17 +99,43 @@ async def test_a_burst_uses_every_place_in_flight() -> None:
     assert server.batches[2:] == [[4, 5]]
 
 
-async def test_one_call_in_flight_unless_said_otherwise() -> None:
-    """Given the engine's own bounds / When one call is in flight / Then the rest waits, to be one batch."""
-    server = Server()
+async def test_another_call_goes_only_when_it_is_worth_one() -> None:
+    """Given the engine's own bounds and a call in flight / When few wait / Then they wait for it; when many, the next
+    goes; and what comes while both places are taken waits, however much it is."""
+    server, enough = Server(), limits.ATTEMPTS_FOR_ANOTHER_CALL
     coalescer = Coalescer(server.call)
-    answers = [coalescer.submit(1)]
+    answers = [coalescer.submit(0)]
     await turns()
-    answers += [coalescer.submit(n) for n in range(2, 2 + limits.ATTEMPTS_PER_CALL_MAX)]
+    answers += [coalescer.submit(n) for n in range(1, enough)]
     await turns()
-    assert (len(server.batches), limits.CALLS_IN_FLIGHT_MAX) == (1, 1)
+    assert [len(batch) for batch in server.batches] == [1]
+    answers.append(coalescer.submit(enough))
+    await turns()
+    assert [len(batch) for batch in server.batches] == [1, enough]
+    answers += [coalescer.submit(n) for n in range(enough + 1, 3 * enough + 1)]
+    await turns()
+    assert len(server.batches) == limits.CALLS_IN_FLIGHT_MAX == 2
     await release(server, coalescer)
-    assert [len(batch) for batch in server.batches] == [1, limits.ATTEMPTS_PER_CALL_MAX]
+    assert [len(batch) for batch in server.batches] == [1, enough, 2 * enough]
+    assert await asyncio.gather(*answers) == [n * 10 for n in range(3 * enough + 1)]
+
+
+async def test_few_wait_for_all_that_is_in_flight() -> None:
+    """Given two calls in flight / When one has landed and few wait / Then they go when the other has landed too."""
+    server, enough = Server(), limits.ATTEMPTS_FOR_ANOTHER_CALL
+    coalescer = Coalescer(server.call)
+    answers = [coalescer.submit(0)]
+    await turns()
+    answers += [coalescer.submit(n) for n in range(1, enough + 1)]
+    await turns()
+    answers.append(coalescer.submit(enough + 1))
+    server.gates[0].set_result(None)
+    await turns()
+    assert len(server.batches) == 2
+    server.gates[1].set_result(None)
+    await turns()
+    assert server.batches[2] == [enough + 1]
+    await release(server, coalescer)
     await asyncio.gather(*answers)
 
 
