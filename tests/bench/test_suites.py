@@ -171,7 +171,7 @@ def test_the_crowd_can_be_had_again() -> None:
 
 
 def test_every_suite_of_the_command_is_known() -> None:
-    """Given the command's suites / Then those of measure.md that exist are there."""
+    """Given the command's suites / Then they are these."""
     assert set(bench.SUITES) == {
         "http",
         "lane",
