@@ -30,6 +30,7 @@ FANS_PER_SLICE: Final = 200  # below that with room for an uneven spread
 # The coalescer between a process and a bucket.
 ATTEMPTS_PER_CALL_MAX: Final = 512
 CALLS_IN_FLIGHT_MAX: Final = 2  # one is on its way while the server works on the other
+WAITING_CALLS_IN_FLIGHT_MAX: Final = 1  # of calls that wait for servers: a second would wait for the first as well
 ATTEMPTS_FOR_ANOTHER_CALL: Final = 32  # fewer wait for the call in flight, or the batches would only be smaller
 ATTEMPTS_WAITING_MAX: Final = 20_000
 ATTEMPTS_LAST_MAX: Final = 2_000  # of fans who press more often than their rate

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from redis.exceptions import RedisError
 
-from flashsale import scripts
+from flashsale import limits, scripts
 from flashsale.coalesce import Coalescer, CrowdedError
 from flashsale.durability import Level, Settling
 from flashsale.keys import Bucket
@@ -55,5 +55,6 @@ class Proofs:
                 proved = self._settling.proved(level, answers)
                 return [(line, proved) for line in lines]
 
-            look = self._looks[bucket, level] = Coalescer(call)
+            most = limits.WAITING_CALLS_IN_FLIGHT_MAX
+            look = self._looks[bucket, level] = Coalescer(call, in_flight_max=most)
         return look

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from redis.exceptions import RedisError
 from uuid_utils import uuid7
 
-from flashsale import scripts
+from flashsale import limits, scripts
 from flashsale.coalesce import Coalescer, OnBatch
 from flashsale.durability import DEFAULT, Level, Settling
 from flashsale.keys import Bucket
@@ -98,7 +98,8 @@ class Lane:
         self._script = scripts.load("purchase").at(
             [bucket.sale_key, bucket.counts_key, bucket.buyers_key, bucket.outbox_key, bucket.free_key(item)]
         )
-        self._coalescer: Coalescer[str, Decided] = Coalescer(self._decide, on_batch=on_batch)
+        most = limits.WAITING_CALLS_IN_FLIGHT_MAX if level.waits_for_servers else limits.CALLS_IN_FLIGHT_MAX
+        self._coalescer: Coalescer[str, Decided] = Coalescer(self._decide, in_flight_max=most, on_batch=on_batch)
 
     def attempt(self, order: str, right: "Buyer", *, key: str, last: bool = False) -> "asyncio.Future[Decided]":
         """One press of buy. order: 32 hex digits, new; key: the fan's Idempotency-Key, or "" for one of its own; last:

@@ -111,3 +111,40 @@ def test_what_the_script_said_becomes_an_answer() -> None:
     bought: Decided = (9, Outcome.ALREADY_BOUGHT, first.encode(), Level.ACCEPTED)
     assert answer_of(order, bought) == Answer(Outcome.ALREADY_BOUGHT, first)
     assert answer_of(order, (9, Outcome.SOLD_OUT, b"", Level.ACCEPTED)) == Answer(Outcome.SOLD_OUT)
+
+
+@dataclass(slots=True)
+class Counting(Store):
+    """Answers nothing, and counts what it was asked."""
+
+    calls: int = 0
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """One script."""
+        self.calls += 1
+        return await asyncio.get_running_loop().create_future()
+
+    async def execute_together(self, *commands: Any) -> list[Any]:
+        """One script, with what it waits for."""
+        self.calls += 1
+        never: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        return await never
+
+
+@pytest.mark.parametrize(("level", "calls"), [(Level.ACCEPTED, 2), (Level.CONFIRMED, 2), (Level.REPLICATED, 1)])
+async def test_a_call_that_waits_for_servers_is_the_only_one(level: Level, calls: int) -> None:
+    """Given many presses in two rushes / Then two calls are on their way; of a level that waits for servers one, for a
+    second one would have to wait for the first one's wait as well."""
+    store = Counting()
+    lane = Purchases(store, waiting=store).lane(bucket("s"), "a", level=level)
+    waiting: list[asyncio.Future[Any]] = []
+    for _ in range(2):
+        waiting += [
+            lane.attempt(f"{number:032x}", Presser("f", "web", "public"), key="k")
+            for number in range(limits.ATTEMPTS_FOR_ANOTHER_CALL)
+        ]
+        for _ in range(3):
+            await asyncio.sleep(0)
+    assert store.calls == calls
+    for left in waiting:
+        left.cancel()
