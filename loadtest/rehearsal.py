@@ -33,7 +33,7 @@ from loadtest.scenario import Crowd, Scaled, Scenario, scaled
 from loadtest.stage import Stage, free_port
 from loadtest.verdict import Allowed
 
-RESERVATIONS_PER_S: Final = 5_000  # what is reckoned with when noon is set, so that all have reserved by then
+RESERVATIONS_PER_S: Final = 4_000  # what is reckoned with when noon is set, so that all have reserved by then
 LEAD_S: Final = 4
 CLUSTER_BUCKETS: Final = 4
 STALLED_S: Final = 60.0

@@ -1,8 +1,9 @@
-"""Suite writer: orders landed by one worker, against a bare loop of inserts.
+"""Suite writer: orders landed by one worker, against two bare loops of inserts.
 
-The worker reads the outbox, inserts with all its guards, commits and trims. The bare loop has its rows ready in
-memory and inserts them, in batches of the same size, into a table with the same two unique indexes; it commits too.
-Postgres keeps its default fsync on both sides.
+The worker reads the outbox, inserts with all its guards, commits and trims. A bare loop has its rows ready in memory,
+inserts them in batches of the same size, and commits too: into a bare table with the same two unique indexes (landed);
+or by the worker's own statement into the table of orders, with its guards and its two more indexes (landed_own), which
+says how much of the way is Postgres and how much the worker. Postgres keeps its default fsync on all sides.
 """
 
 import os
@@ -11,7 +12,7 @@ from contextlib import AsyncExitStack
 from importlib.resources import files
 from typing import Any, Final
 
-from flashsale import limits, outbox
+from flashsale import limits, order, outbox
 from flashsale.bench.ground import BATCH, ITEM, SEED, Ground, attempts, cut, purchase_at
 from flashsale.bench.processes import cpu_s, pin, pinned_here, two_cores
 from flashsale.bench.report import Metric, compared
@@ -19,6 +20,7 @@ from flashsale.bench.rounds import Contender, Run, interleaved, timed
 from flashsale.errors import InvariantError
 from flashsale.keys import Bucket
 from flashsale.metrics import worker_metrics
+from flashsale.outbox import Entry
 from flashsale.queries import Pool
 from flashsale.sale import Sale
 from flashsale.stores import open_postgres
@@ -27,6 +29,7 @@ from flashsale.worker.land import Lander
 ORDERS: Final = 40_000
 _LANDED: Final = "worker"
 _BARE: Final = "bare INSERT … SELECT unnest"
+_OWN: Final = "the worker's own INSERT, bare"
 
 
 class Landings:
@@ -60,10 +63,26 @@ class Landings:
         await self._check("orders", run)
         return run
 
+    async def own(self) -> Run:
+        """The same orders into the table of orders by the statement that lands them, with nothing around it."""
+        sale = await self._won()
+        batches = await _batches(self._ground, sale.all_buckets[0])
+
+        async def all_of_it() -> int:
+            landed = 0
+            for entries in batches:
+                async with self._postgres.acquire() as connection:
+                    landed += (await order.land(connection, sale=sale.sale, bucket=0, entries=entries)).new
+            return landed
+
+        run = await timed(all_of_it, cpu_s=lambda: cpu_s(self._pids))
+        await self._check("orders", run)
+        return run
+
     async def bare(self) -> Run:
         """The same orders, read and taken apart before the clock runs."""
         sale = await self._won()
-        batches = await _columns(self._ground, sale.all_buckets[0])
+        batches = [_columns(entries) for entries in await _batches(self._ground, sale.all_buckets[0])]
         insert = _sql("bare_insert")
 
         async def all_of_it() -> int:
@@ -105,17 +124,25 @@ async def run(ground: Ground, *, rounds: int, on_progress: Callable[[str], None]
     postgres = await open_postgres(ground.addresses.postgres_dsn, connections=limits.LANDINGS_IN_FLIGHT_MAX)
     try:
         landings = Landings(ground, postgres, backend_pids=await _backends(postgres), orders=orders)
-        contenders = [Contender(_LANDED, landings.landed), Contender(_BARE, landings.bare)]
+        contenders = [
+            Contender(_LANDED, landings.landed),
+            Contender(_BARE, landings.bare),
+            Contender(_OWN, landings.own),
+        ]
         with pinned_here(cores.measured):
             runs = await interleaved(
                 contenders, rounds=rounds, on_progress=lambda what: on_progress(f"writer.landed, {what}")
             )
     finally:
         await postgres.close()
-    return compared(
-        "writer", "landed", ours=runs[_LANDED], reference=runs[_BARE], reference_name=_BARE, unit="orders/s",
-        conditions=_conditions(orders, pinned=cores.pinned),
-    )  # fmt: skip
+    return [
+        metric
+        for name, reference in (("landed", _BARE), ("landed_own", _OWN))
+        for metric in compared(
+            "writer", name, ours=runs[_LANDED], reference=runs[reference], reference_name=reference, unit="orders/s",
+            conditions=_conditions(orders, pinned=cores.pinned),
+        )
+    ]  # fmt: skip
 
 
 async def _backends(postgres: Pool) -> list[int]:
@@ -125,16 +152,21 @@ async def _backends(postgres: Pool) -> list[int]:
         return [connection.get_server_pid() for connection in connections]
 
 
-async def _columns(ground: Ground, bucket: Bucket) -> list[tuple[list[Any], ...]]:
-    """The orders in the outbox as columns, in batches as the worker reads them."""
-    batches: list[tuple[list[Any], ...]] = []
+async def _batches(ground: Ground, bucket: Bucket) -> list[Sequence[Entry]]:
+    """What is in the outbox, in batches as the worker reads them."""
+    batches: list[Sequence[Entry]] = []
     after = "0"
     while entries := await outbox.read(ground.redis, bucket, after=after, count=limits.OUTBOX_ENTRIES_PER_READ):
         after = entries[-1].entry_id
-        wins = [win for entry in entries for win in entry.wins]
-        rows = [(w.order, w.item, w.unit, w.fan, w.channel, w.lane, w.accepted_ms) for w in wins]
-        batches.append(tuple(list(column) for column in zip(*rows, strict=True)))
+        batches.append(entries)
     return batches
+
+
+def _columns(entries: Sequence[Entry]) -> tuple[list[Any], ...]:
+    """Their orders, column by column."""
+    wins = [win for entry in entries for win in entry.wins]
+    rows = [(w.order, w.item, w.unit, w.fan, w.channel, w.lane, w.accepted_ms) for w in wins]
+    return tuple(list(column) for column in zip(*rows, strict=True))
 
 
 def _sql(name: str) -> str:
