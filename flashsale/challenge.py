@@ -1,9 +1,9 @@
 """A challenge 验证: work that a device does before its fan may press, so that a thousand accounts cost a thousand.
 
 The scheme is ALTCHA's proof of work, version 2 (altcha.org/docs/v2/proof-of-work-captcha), by its own library: the
-device looks for the number from which PBKDF2 derives a key that begins as the challenge says. The number is drawn
-between half of them and all, so luck makes the work of one device twice that of another at the most. Nothing is kept
-here: a challenge is signed, names its sale and its fan, and runs out.
+device looks for the number from which PBKDF2 derives a key that begins as the challenge says. Every number up to a
+bound is as likely, so that nobody knows better where to begin. Nothing is kept here: a challenge is signed, names its
+sale and its fan, and runs out.
 """
 
 import enum
@@ -34,7 +34,7 @@ class Unsolved(enum.Enum):
 class Challenges:
     """Gives challenges and checks their solutions.
 
-    tries: how many keys a device derives at the most; it is half of that at least.
+    tries: how many keys a device derives at the most; half of that in the mean.
     """
 
     def __init__(self, right_keys: RightKeys, *, tries: int) -> None:
@@ -46,11 +46,10 @@ class Challenges:
     def give(self, *, sale: str, fan: str, now_s: float) -> dict[str, Any]:
         """A new challenge, as ALTCHA's clients take it. It costs one derived key."""
         signs, seals = self._keys[0]
-        half = self._tries // 2
         made = altcha.create_challenge(
             _ALGORITHM,
             limits.CHALLENGE_ROUNDS,
-            counter=half + secrets.randbelow(self._tries - half + 1),
+            counter=1 + secrets.randbelow(self._tries),
             expires_at=int(now_s) + limits.CHALLENGE_S,
             data={"sale": sale, "fan": fan},
             hmac_secret=signs,

@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     own_port: Annotated[int, Field(ge=0, le=65_535)] = 0  # where the first of them alone can be asked; 0: nowhere
     fan_presses_per_s: Annotated[float, Field(ge=0, le=1000)] = 2.0  # 0: as many as they like
     address_requests_per_s: Annotated[float, Field(ge=0, le=100_000)] = 0.0  # 0: as many as it likes
-    challenge_tries: Annotated[int, Field(ge=10, le=1_000_000)] = 4000  # how many keys a challenge takes at the most
+    challenge_tries: Annotated[int, Field(ge=10, le=1_000_000)] = 6000  # how many keys a challenge takes at the most
     proxies: str = Field("", description="networks, comma separated, whose X-Forwarded-For is believed; empty: none")
     worker_port: Annotated[int, Field(ge=0, le=65_535)] = 0  # where the worker serves its metrics; 0: nowhere
 

@@ -42,6 +42,7 @@ LUA_UNPACK_MAX: Final = 7_000  # Lua's own limit on values that unpack() may ret
 FAN_BURST: Final = 10
 FAN_FAR_S: Final = 10.0  # a press that comes too soon by less is decided last; by more, not at all
 ADDRESS_BURST_S: Final = 5.0  # an address may send so many seconds' requests at once
+SUSPECT_TIMES: Final = 4  # an address over its rate may go up to so many times it, where a challenge is asked instead
 CHALLENGE_ROUNDS: Final = 200  # of PBKDF2 for each key: what a challenge costs us is one key
 CHALLENGE_S: Final = 300  # for a device to solve it
 SOLVED_S: Final = 600  # how long a solution lets its fan press

@@ -165,6 +165,8 @@ class Hot:
         if target.challenged is not _NOBODY and not right.solved and (slowed or suspect or target.challenged is _ALL):
             self._metrics.refused_early.counts[Outcome.CHALLENGE] += 1
             return replies.BY_OUTCOME[Outcome.CHALLENGE]
+        if slowed:
+            self._metrics.slowed.inc()
         order, lane, text = new_order(), self._lane(path, target, right.fan), key.decode()
         decided = lane.attempt(order, right, key=text, last=slowed)
         return Press(path, target, lane, right, text, order, started, decided)

@@ -41,6 +41,8 @@ class Protection:
         self._fans = Rates(per_s=fan_per_s, burst=limits.FAN_BURST, far_s=limits.FAN_FAR_S) if fan_per_s else None
         burst = max(1, int(address_per_s * limits.ADDRESS_BURST_S))
         self._addresses = Rates(per_s=address_per_s, burst=burst) if address_per_s else None
+        more = address_per_s * limits.SUSPECT_TIMES
+        self._suspects = Rates(per_s=more, burst=max(1, int(more * limits.ADDRESS_BURST_S))) if address_per_s else None
         self._believed = lru_cache(4096)(lambda peer: _within(peer, proxies))
 
     def slowed(self, fan: str) -> bool:
@@ -51,18 +53,18 @@ class Protection:
         if early_s > limits.FAN_FAR_S:
             self._metrics.refused_early.counts[Outcome.TOO_OFTEN] += 1
             raise RefusedError(_TOO_OFTEN)
-        if early_s > 0:
-            self._metrics.slowed.inc()
         return early_s > 0
 
     def suspect(self, peer: str, path: str, headers: Headers, *, challenged: Challenged) -> bool:
         """Count one request that costs something: whether it is one too many of its address. peer: the other end of the
-        connection, "" for none. Raises RefusedError when it is, and no solved challenge can speak for its fan."""
+        connection, "" for none. Raises RefusedError when it is; where a solved challenge can speak for its fan, when it
+        is one too many of several times the rate."""
         if self._addresses is None or path.startswith(_SIGNED):
             return False
-        if not self._addresses.early_s(self._address(peer, headers), self._now()):
+        address, now = self._address(peer, headers), self._now()
+        if not self._addresses.early_s(address, now):
             return False
-        if challenged is Challenged.OFF:
+        if challenged is Challenged.OFF or self._suspects is None or self._suspects.early_s(address, now):
             self._metrics.address_refused.inc()
             raise RefusedError(_ADDRESS_TOO_OFTEN)
         return True

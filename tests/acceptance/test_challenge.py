@@ -89,3 +89,62 @@ def test_a_browser_that_can_not_derive_keys(fan: Fan, ops: Desk, sale_name: str)
     fan.see("buy")
     fan.press("buy")
     fan.see("won")
+
+
+def test_a_mark_that_is_not_taken_costs_nothing(fan: Fan, ops: Desk, sale_name: str) -> None:
+    """Given a fan with a solved challenge / When a process does not take the mark / Then the page presses with their
+    own right, solves another one, and they have won."""
+    ops.sale(sale_name, top="per_fan_limit = 2")
+    ops.challenge(sale_name, Challenged.ALL)
+    fan.come(sale_name)
+    fan.see("buy")
+    fan.press("buy")
+    fan.see("won")
+    refused: list[str] = []
+
+    def refuse_once(route: Route) -> None:
+        sent = route.request.headers["authorization"]
+        if refused or ".rs." not in sent:
+            route.continue_()
+            return
+        refused.append(sent)
+        route.fulfill(status=403, content_type="application/problem+json", body='{"status":403,"outcome":"NO_RIGHT"}')
+
+    fan.page.route("**/purchase*", refuse_once)
+    fan.press("more")
+    fan.see("buy")
+    seen = asked(fan)
+    fan.press("buy")
+    fan.see("won")
+    assert len(refused) == 1
+    assert seen == ["POST purchase", "POST purchase", "GET challenge", "POST challenge", "POST purchase"]
+
+
+def test_a_line_that_breaks_at_the_challenge_leaves_nothing_unknown(fan: Fan, ops: Desk, sale_name: str) -> None:
+    """Given a press that was challenged / When the line breaks while the challenge is fetched / Then the page says that
+    nothing is decided, asks again as a first press, and the fan has won."""
+    ops.sale(sale_name)
+    ops.challenge(sale_name, Challenged.ALL)
+    fan.come(sale_name)
+    fan.see("buy")
+    presses: list[str] = []
+    fan.page.on("request", lambda one: presses.append(one.url) if "/purchase" in one.url else None)
+    through = Event()
+    fan.page.route("**/challenge", lambda one: one.continue_() if through.is_set() else one.abort())
+    fan.press("buy")
+    fan.see("crowded")
+    through.set()
+    fan.see("won")
+    assert not [url for url in presses if "retry" in url]
+
+
+def test_a_device_that_fails_at_it_is_told_so(fan: Fan, ops: Desk, sale_name: str) -> None:
+    """Given a browser that fails to derive keys / When its fan is challenged / Then they are told, nothing decided."""
+    fan.page.add_init_script("SubtleCrypto.prototype.deriveBits = () => Promise.reject(new DOMException('no'))")
+    ops.sale(sale_name)
+    ops.challenge(sale_name, Challenged.ALL)
+    fan.come(sale_name)
+    fan.see("buy")
+    fan.press("buy")
+    fan.see("unsolvable")
+    assert not ops.rows("select 1 from orders where sale = $1", sale_name)

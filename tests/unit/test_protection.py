@@ -79,6 +79,25 @@ def test_an_address_is_told_to_go_slower_and_others_are_not() -> None:
     assert passes(protection, "192.0.2.1")
 
 
+def test_where_challenges_are_asked_an_address_may_go_further_but_not_without_end() -> None:
+    """Given an address that asks for too much in a sale with challenges / Then it is suspicious and let on, and refused
+    from four times its rate on, and others are not."""
+    protection, metrics = made(address=1)
+
+    def told(peer: str) -> bool | None:
+        try:
+            return protection.suspect(peer, _PATH, [], challenged=Challenged.SUSPICIOUS)
+        except RefusedError:
+            return None
+
+    burst = int(limits.ADDRESS_BURST_S)
+    assert [told("192.0.2.1") for _ in range(burst)] == [False] * burst
+    assert [told("192.0.2.1") for _ in range(burst * limits.SUSPECT_TIMES)] == [True] * burst * limits.SUSPECT_TIMES
+    assert told("192.0.2.1") is None
+    assert told("192.0.2.2") is False
+    assert metrics.registry.get_sample_value("flashsale_address_refused_total") == 1
+
+
 @pytest.mark.parametrize(
     ("peer", "forwarded", "same"),
     [

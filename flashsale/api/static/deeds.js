@@ -1,13 +1,11 @@
 /** What a fan does on the page: sign in, choose, reserve, buy. Reserving and buying are asked until the answer is final. */
 
 import { Lost, ask, asked_wait_ms, backoff_ms, makePause } from "./ask.js";
-import { canSolve, solve } from "./challenge.js";
-import { isSolved, solvesAhead } from "./phase.js";
+import { makeSolver } from "./challenge.js";
 
 const PRESS_KEPT_MS = 600_000; // An older press is left to the list of orders: nobody wants to buy by a reload next week.
 const ENDED = ["expired", "cancelled", "refunded"];
 const NOT_OPEN_NEAR_MS = 5_000; // Told NOT_OPEN this close to the opening, the press waits instead of being given up.
-const AHEAD_MS = 120_000; // A crowd that has a challenge to solve before the opening spreads its work over this long.
 const FLUSH_MS = 800; // A crowd that turns at the same moment spreads its questions over this long.
 
 /** Why to ask again, or null when the answer is final. An unsettled press outlives answers that hold for everybody.
@@ -16,7 +14,6 @@ export function whyAgain(answer, { retry, now_ms, over = [] }) {
   if (answer instanceof Lost) return "LOST";
   const { outcome, status, body } = answer;
   if (outcome === "UNKNOWN" || outcome === "WAIT") return outcome;
-  if (outcome === "CHALLENGE") return canSolve() ? "WAIT" : null; // It ran out: the next one, then.
   if (outcome === "NOT_OPEN") return body.opens_ms - now_ms < NOT_OPEN_NEAR_MS ? "NOT_OPEN" : null;
   if (outcome === "ALREADY_BOUGHT" && over.includes(body.order)) return "WAIT";
   if (outcome === "PAUSED" || outcome === "UNAVAILABLE") return retry ? "UNKNOWN" : null;
@@ -26,8 +23,6 @@ export function whyAgain(answer, { retry, now_ms, over = [] }) {
 
 export function makeDeeds({ store, memory, orders, clock, look }) {
   const pause = makePause();
-  let ahead = null;
-  let solving = null;
   const place = (kind) => `${kind}.${store.get().sale_name}.${store.get().fan.fan}`;
   const bearer = () => `Bearer ${store.get().fan.token}`;
   const patchSale = (patch) => store.set({ sale: { ...store.get().sale, ...patch } });
@@ -91,47 +86,15 @@ export function makeDeeds({ store, memory, orders, clock, look }) {
         memory.keep(place("press"), { ...press, retry: true });
       } };
     store.set({ refusal: null, shopping: false, item: press.item, pending: deed });
-    const once = () => ask(pathOf(press.item, deed.retry), { method: "POST", auth: authOf(), key: press.key });
-    const send = async () => {
-      const answer = await once();
-      if (answer.outcome !== "CHALLENGE" || !canSolve()) return answer;
-      if (store.get().pending) store.set({ pending: { ...store.get().pending, why: "CHALLENGE", again_at_ms: null } });
-      return (await solveOnce()) ?? once();
-    };
+    const once = (auth) => ask(pathOf(press.item, deed.retry), { method: "POST", auth, key: press.key });
+    const send = () => solver.press(once, () => store.get().pending?.id === deed.id);
     return insist(deed, send, (answer) => settlePurchase(answer, deed));
   }
 
   const pathOf = (item, retry) =>
     `/sales/${encodeURIComponent(store.get().sale_name)}/items/${encodeURIComponent(item)}/purchase${retry ? "?retry=1" : ""}`;
   const ownAuth = () => (store.get().right ? `Right ${store.get().right.right}` : bearer());
-  const authOf = () => (isSolved(store.get()) ? `Right ${store.get().solved.right}` : ownAuth());
-
-  /** Solve a challenge, so that the next press is let through. Gives null, or the answer that stood in the way. */
-  async function solveNext() {
-    const { fan, sale_name } = store.get();
-    const path = `/sales/${encodeURIComponent(sale_name)}/challenge`;
-    const given = await ask(path, { auth: ownAuth() });
-    if (!given.ok) return given;
-    const taken = await ask(path, { method: "POST", auth: ownAuth(), body: { payload: await solve(given.body) } });
-    if (taken.ok && store.get().fan === fan) store.set({ solved: taken.body });
-    return taken.ok ? null : taken;
-  }
-
-  /** The same for all who wait for it: a press joins what was begun before it. */
-  function solveOnce() {
-    solving ??= solveNext().finally(() => { solving = null; });
-    return solving;
-  }
-
-  /** Where everybody has to solve one, it is done while the fan waits; should it fail, the press does it. */
-  function solveAhead() {
-    if (ahead || !canSolve() || !solvesAhead(store.get())) return;
-    const left_ms = Math.max(0, store.get().sale.opens_ms - clock.now_ms());
-    ahead = setTimeout(async () => {
-      if (solvesAhead(store.get())) await solveOnce().catch(() => null);
-      ahead = null;
-    }, Math.min(AHEAD_MS, left_ms / 2) * Math.random());
-  }
+  const solver = makeSolver({ store, clock, ownAuth });
 
   function settlePurchase(answer, deed) {
     memory.forget(place("press"));
@@ -213,7 +176,7 @@ export function makeDeeds({ store, memory, orders, clock, look }) {
   }
 
   return {
-    reserve, buy, stop, login, signIn, enter, solveAhead,
+    reserve, buy, stop, login, signIn, enter, solveAhead: solver.solveAhead,
     signOut: () => signOut(),
     expired: () => signOut("login_expired"),
     askNow: () => { pause.wake(); look(); },
