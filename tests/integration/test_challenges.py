@@ -73,9 +73,11 @@ async def test_who_presses_within_the_rate_is_not_suspicious(shops: Shops) -> No
     await challenged(shop, Challenged.SUSPICIOUS)
     await shop.buy("alice")
     bob = await shop.reserve("bob")
-    told = [(await shop.press(bob)).status_code for _ in range(limits.FAN_BURST + 5)]
-    assert set(told[: limits.FAN_BURST]) == {409}, "sold out, by the script"
-    assert told[-1] == 428
+    told: list[int] = []
+    while 428 not in told and len(told) < 300:
+        told.append((await shop.press(bob)).status_code)
+    assert set(told[:-1]) == {409}, "sold out, by the script"
+    assert (told[-1], len(told) > limits.FAN_BURST) == (428, True)
     right = await solved(shop, f"Right {bob}")
     assert_problem(await shop.press(right), 409, "sold-out")
 
@@ -84,16 +86,19 @@ async def test_an_address_over_its_rate_is_challenged_instead_of_refused(shops: 
     """Given fans behind one address that asks for too much / When the sale challenges who is suspicious / Then they are
     challenged instead of turned away, and who solves one buys."""
     shop = await shops(challenge_tries=20, address_requests_per_s=1)
-    rights = [await shop.reserve(fan) for fan in ("alice", "bob", "carol")]
-    told = [(await shop.press(rights[0])).status_code for _ in range(10)]
-    assert told[-1] == 429
+    alice, *others = [await shop.reserve(fan) for fan in ("alice", "bob", "carol", "dave")]
+    told = [(await shop.press(alice)).status_code for _ in range(10)]
+    assert 429 in told
     await challenged(shop, Challenged.SUSPICIOUS)
-    told = [(await shop.press(rights[0])).status_code for _ in range(5)]
-    assert told[-1] == 428
-    assert_problem(await shop.press(rights[1]), 428, "challenge")
-    assert (await shop.press(await solved(shop, f"Right {rights[1]}"))).status_code == 201
+    # One of them may come just when the address may ask once more; that one is let through.
+    answers = {right: await shop.press(right) for right in [alice] * 3 + others}
+    refused = [right for right in others if answers[right].status_code == 428]
+    assert len(refused) >= 2
+    assert_problem(answers[refused[0]], 428, "challenge")
+    assert (await shop.press(await solved(shop, f"Right {refused[0]}"))).status_code == 201
     other = f"{BASE}/sales/{shop.sale}/reservation"
-    assert (await shop.client.post(other, headers=shop.bearer("dave"))).status_code == 429
+    told = [(await shop.client.post(other, headers=shop.bearer("erin"))).status_code for _ in range(10)]
+    assert 429 in told, "where no challenge counts, it is refused as ever"
 
 
 async def test_a_sale_that_is_open_to_all(shops: Shops) -> None:
@@ -141,8 +146,11 @@ async def test_who_asks_for_challenges_all_the_time_is_told_to_go_slower(shops: 
     """Given a fan who does nothing but ask for challenges / Then it counts as pressing does."""
     shop = await shops(challenge_tries=20)
     alice = f"Right {await shop.reserve('alice')}"
-    told = [(await asked(shop, alice)).status_code for _ in range(limits.FAN_BURST + 30)]
+    told: list[int] = []
+    while 429 not in told and len(told) < 300:
+        told.append((await asked(shop, alice)).status_code)
     assert (told[0], told[-1]) == (200, 429)
+    assert len(told) > limits.FAN_BURST
 
 
 async def test_ops_say_whose(shops: Shops) -> None:
