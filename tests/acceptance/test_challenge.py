@@ -26,6 +26,15 @@ def asked(fan: Fan) -> list[str]:
     return seen
 
 
+def challenged_press(fan: Fan, ops: Desk, sale_name: str) -> None:
+    """One press of a fan who came to an open sale that challenges everybody."""
+    ops.sale(sale_name)
+    ops.challenge(sale_name, Challenged.ALL)
+    fan.come(sale_name)
+    fan.see("buy")
+    fan.press("buy")
+
+
 def test_a_press_that_is_challenged_wins_by_itself(fan: Fan, ops: Desk, sale_name: str) -> None:
     """Given ops who challenge everybody while the page is open / When the fan presses once / Then the page does the
     work, says what it is doing, and the fan has won; another press needs no more work."""
@@ -75,11 +84,7 @@ def test_a_browser_that_can_not_derive_keys(fan: Fan, ops: Desk, sale_name: str)
     """Given a page by plain http, which may not derive keys / When its fan is challenged / Then they are told what to
     do, and nothing is decided."""
     fan.page.add_init_script("Object.defineProperty(Crypto.prototype, 'subtle', {value: undefined})")
-    ops.sale(sale_name)
-    ops.challenge(sale_name, Challenged.ALL)
-    fan.come(sale_name)
-    fan.see("buy")
-    fan.press("buy")
+    challenged_press(fan, ops, sale_name)
     fan.see("unsolvable")
     assert_switches(fan)
     assert "https" in fan.told
@@ -141,10 +146,28 @@ def test_a_line_that_breaks_at_the_challenge_leaves_nothing_unknown(fan: Fan, op
 def test_a_device_that_fails_at_it_is_told_so(fan: Fan, ops: Desk, sale_name: str) -> None:
     """Given a browser that fails to derive keys / When its fan is challenged / Then they are told, nothing decided."""
     fan.page.add_init_script("SubtleCrypto.prototype.deriveBits = () => Promise.reject(new DOMException('no'))")
-    ops.sale(sale_name)
-    ops.challenge(sale_name, Challenged.ALL)
-    fan.come(sale_name)
-    fan.see("buy")
-    fan.press("buy")
+    challenged_press(fan, ops, sale_name)
     fan.see("unsolvable")
     assert not ops.rows("select 1 from orders where sale = $1", sale_name)
+
+
+def test_signing_out_while_it_is_solved(fan: Fan, ops: Desk, sale_name: str) -> None:
+    """Given a challenge under way / When its fan signs out and somebody else signs in / Then what was solved is not
+    theirs: nobody has bought, and the other one's press solves its own."""
+    held: list[Route] = []
+    through = Event()
+    fan.page.route("**/challenge", lambda one: one.continue_() if through.is_set() else held.append(one))
+    challenged_press(fan, ops, sale_name)
+    fan.see("challenged")
+    fan.press("sign-out")
+    fan.see("login")
+    fan.sign_in("somebody.else")
+    fan.see("buy")
+    seen = asked(fan)
+    through.set()
+    for one in held:
+        one.continue_()
+    fan.press("buy")
+    fan.see("won")
+    assert [row["fan"] for row in ops.rows("select fan from orders where sale = $1", sale_name)] == ["somebody.else"]
+    assert seen[-1] == "POST purchase"
