@@ -39,7 +39,7 @@ class Challenges:
 
     def __init__(self, right_keys: RightKeys, *, tries: int) -> None:
         self._keys: Sequence[tuple[bytes, bytes]] = tuple(
-            zip(right_keys.derived(_SIGNS), right_keys.derived(_SEALS), strict=True)
+            zip(right_keys.derived(_SIGNS).values(), right_keys.derived(_SEALS).values(), strict=True)
         )
         self._tries = tries
 

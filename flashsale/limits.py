@@ -27,6 +27,13 @@ RESERVATIONS_MAX: Final = 50_000_000
 INTSET_ENTRIES_MIN: Final = 512  # what set-max-intset-entries must be, or a reservation takes several times its memory
 FANS_PER_SLICE: Final = 200  # below that with room for an uneven spread
 
+# What a batch of F-codes may be.
+FCODE_BATCHES_MAX: Final = 1_048_575  # of one installation: a batch's number has 20 bits in its codes
+CODES_PER_BATCH_MAX: Final = 1_048_576
+FCODE_LENGTH_MAX: Final = 64  # as it may be typed
+FCODE_GUESSES_BURST: Final = 20  # codes of one fan that are none, at once
+FCODE_GUESSES_PER_S: Final = 1 / 30  # and in the long run
+
 # The coalescer between a process and a bucket.
 ATTEMPTS_PER_CALL_MAX: Final = 512
 CALLS_IN_FLIGHT_MAX: Final = 2  # one is on its way while the server works on the other

@@ -62,6 +62,15 @@ def is_fan(name: str) -> bool:
     return FAN.fullmatch(name) is not None
 
 
+def check_keys(keys: Mapping[str, bytes]) -> None:
+    """Raises ValueError where there is no key, or one is not 32 bytes under an id of 1 to 8 of a-z0-9."""
+    if not keys:
+        raise ValueError("at least one key is needed")
+    for key_id, key in keys.items():
+        if not _KEY_ID.fullmatch(key_id) or len(key) != KEY_BYTES:
+            raise ValueError(f"key {key_id!r}: an id of 1 to 8 of a-z0-9 and {KEY_BYTES} bytes are needed")
+
+
 class RightKeys:
     """Signs and checks rights. The first key signs; all keys check.
 
@@ -69,15 +78,11 @@ class RightKeys:
     """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
-        if not keys:
-            raise ValueError("at least one key is needed")
-        for key_id, key in keys.items():
-            if not _KEY_ID.fullmatch(key_id) or len(key) != KEY_BYTES:
-                raise ValueError(f"key {key_id!r}: an id of 1 to 8 of a-z0-9 and {KEY_BYTES} bytes are needed")
+        check_keys(keys)
         # Each key is taken in once; checking copies the keyed state, which is cheaper than setting it up again.
         self._keyed = {i: blake2b(key=key, digest_size=_MAC_BYTES, person=_PERSON) for i, key in keys.items()}
         self._signing_id = next(iter(self._keyed))
-        self._keys = tuple(keys.values())
+        self._keys = dict(keys)
 
     def sign(self, right: Right) -> str:
         """The right as text. The same right gives the same text for as long as the signing key stays."""
@@ -105,9 +110,12 @@ class RightKeys:
             return Fault.FOREIGN
         return right if right.expires_s > now_s else Fault.EXPIRED
 
-    def derived(self, purpose: bytes) -> tuple[bytes, ...]:
-        """Keys for another purpose, one from each, in the same order. purpose: at most 16 bytes."""
-        return tuple(blake2b(key=key, person=purpose, digest_size=KEY_BYTES).digest() for key in self._keys)
+    def derived(self, purpose: bytes) -> dict[str, bytes]:
+        """Keys for another purpose, by key id, one from each, in the same order. purpose: at most 16 bytes."""
+        return {
+            key_id: blake2b(key=key, person=purpose, digest_size=KEY_BYTES).digest()
+            for key_id, key in self._keys.items()
+        }
 
     def _mac(self, key_id: str, stated: str) -> str:
         keyed = self._keyed[key_id].copy()
