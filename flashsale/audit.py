@@ -9,16 +9,16 @@ read before and after Postgres, and what looks wrong is looked at again; only wh
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from flashsale import audit_stores, ledger, stock
 from flashsale.audit_stores import InBuckets, Recorded
 from flashsale.queries import Pool
+from flashsale.sale import Sale, UnitPool
 from flashsale.stores import Client
 
-POOL_PUBLIC: Final = "public"
 LOOKS_MAX: Final = 4
 LOOK_AGAIN_S: Final = 0.4
 NAMED_MAX: Final = 20
@@ -32,7 +32,7 @@ class ItemAudit:
     """
 
     item: str
-    pool: str
+    pool: UnitPool
     loaded: int
     free: int
     moving: int
@@ -113,20 +113,93 @@ async def look(redis: Client, postgres: Pool, sale_name: str) -> Audit:
         sale = await ledger.find(connection, sale_name)
     closed = [not one.loaded for one in await stock.facts(redis, sale.all_buckets)]
     before = await audit_stores.look_at_buckets(redis, sale)
+    aside = await _in_fcode_bucket(redis, sale) if sale.takes_fcodes else {}
     async with postgres.acquire() as connection:
         in_outboxes = {order for item in before.values() for orders in item.outbox.values() for order in orders}
         recorded = await audit_stores.look_at_postgres(connection, sale_name, in_outboxes=in_outboxes)
     after = await audit_stores.look_at_buckets(redis, recorded.sale)
     closed_after = [not one.loaded for one in await stock.facts(redis, sale.all_buckets)]
-    items = tuple(
-        _item(item.item, item.loaded, before[item.item], recorded.of(item.item), after[item.item])
-        for item in recorded.sale.items
-    )
+    items: list[ItemAudit] = []
+    for item in recorded.sale.items:
+        its = recorded.of(item.item)
+        found = _places(item.loaded, before[item.item], its, after[item.item])
+        items += found.rows(item.item, aside[item.item], its) if sale.takes_fcodes else [found.row(item.item)]
     away = sum(a or b for a, b in zip(closed, closed_after, strict=True)) if sale.in_buckets else 0
-    return Audit(sale=sale_name, items=items, set_aside=recorded.set_aside, closed=away)
+    return Audit(sale=sale_name, items=tuple(items), set_aside=recorded.set_aside, closed=away)
 
 
-def _item(item: str, loaded: int, before: InBuckets, recorded: Recorded, after: InBuckets) -> ItemAudit:
+async def _in_fcode_bucket(redis: Client, sale: Sale) -> dict[str, set[int]]:
+    """By item, the units that are in the F-codes' bucket: free there, leaving it, or in its outbox."""
+    buckets = sale.buckets_in(UnitPool.FCODE)
+    seen = await audit_stores.look_at_buckets(redis, sale, buckets=buckets)
+    return {item: one.free | one.moving | one.outbox.keys() for item, one in seen.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """One item's units by where they are, each at the furthest place it has reached; and what is off.
+
+    twice: those that are held twice, by the place where they are counted once more.
+    """
+
+    loaded: int
+    at: Mapping[str, set[int]]
+    twice: Mapping[str, set[int]]
+    missing: set[int]
+    doubled: set[int]
+    beyond: set[int]
+    counter_off: int
+
+    def row(self, item: str) -> ItemAudit:
+        """The equation for all units."""
+        count = {place: len(units) + len(self.twice.get(place, ())) for place, units in self.at.items()}
+        return ItemAudit(
+            item=item,
+            pool=UnitPool.PUBLIC,
+            loaded=self.loaded,
+            missing=_rising(self.missing),
+            doubled=_rising(self.doubled),
+            beyond=_rising(self.beyond),
+            counter_off=self.counter_off,
+            **count,
+        )
+
+    def rows(self, item: str, in_bucket: set[int], recorded: Recorded) -> list[ItemAudit]:
+        """The equation for each pool. in_bucket: the units that are in the bucket of the F-codes. The counters of all
+        buckets together are told with everybody's units."""
+        coming = self.at["moving"] & recorded.moving & recorded.loaded_by_fcode
+        fcode = in_bucket | recorded.by_fcode | coming | (self.missing & recorded.loaded_by_fcode)
+        aside = self._of(fcode)
+        return [self._less(aside).row(item), replace(aside.row(item), pool=UnitPool.FCODE)]
+
+    def _of(self, units: set[int]) -> "_Places":
+        """What there is of these units."""
+        at = {place: some & units for place, some in self.at.items()}
+        seen = self.missing.union(*at.values()) & units
+        return _Places(
+            loaded=sum(1 for unit in seen if unit <= self.loaded),
+            at=at,
+            twice={place: some & units for place, some in self.twice.items()},
+            missing=self.missing & units,
+            doubled=self.doubled & units,
+            beyond=self.beyond & units,
+            counter_off=0,
+        )
+
+    def _less(self, other: "_Places") -> "_Places":
+        """What there is of the others."""
+        return _Places(
+            loaded=self.loaded - other.loaded,
+            at={place: some - other.at[place] for place, some in self.at.items()},
+            twice={place: some - other.twice[place] for place, some in self.twice.items()},
+            missing=self.missing - other.missing,
+            doubled=self.doubled - other.doubled,
+            beyond=self.beyond - other.beyond,
+            counter_off=self.counter_off,
+        )
+
+
+def _places(loaded: int, before: InBuckets, recorded: Recorded, after: InBuckets) -> _Places:
     """Count each unit at the furthest place it has reached, one that is held twice at both, and name what is off."""
     live = set(recorded.live)
     waiting_before, waiting_after = _waiting(before, recorded), _waiting(after, recorded)
@@ -148,19 +221,13 @@ def _item(item: str, loaded: int, before: InBuckets, recorded: Recorded, after: 
     outbox |= aside - live - outbox - free - returning - moving - held
     everywhere = live | outbox | free | returning | moving | held
     in_two_orders = {unit for unit, orders in waiting.items() if len(orders) > 1}
-    return ItemAudit(
-        item=item,
-        pool=POOL_PUBLIC,
+    return _Places(
         loaded=loaded,
-        free=len(free) + len(free_too),
-        moving=len(moving),
-        outbox=len(outbox) + len(sold_twice),
-        live=len(live),
-        returning=len(returning),
-        held=len(held) + len(held_too),
-        missing=_rising(set(range(1, loaded + 1)) - everywhere),
-        doubled=_rising((before.free_twice & after.free_twice) | sold_twice | free_too | held_too | in_two_orders),
-        beyond=_rising(unit for unit in everywhere if unit > loaded),
+        at={"free": free, "moving": moving, "outbox": outbox, "live": live, "returning": returning, "held": held},
+        twice={"free": free_too, "outbox": sold_twice, "held": held_too},
+        missing=set(range(1, loaded + 1)) - everywhere,
+        doubled=(before.free_twice & after.free_twice) | sold_twice | free_too | held_too | in_two_orders,
+        beyond={unit for unit in everywhere if unit > loaded},
         counter_off=before.counter_off if before.counter_off == after.counter_off else 0,
     )
 

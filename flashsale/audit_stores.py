@@ -9,7 +9,7 @@ from typing import Final, cast
 from flashsale import held, ledger, outbox, stock
 from flashsale.keys import Bucket
 from flashsale.queries import Connection, query
-from flashsale.sale import Sale
+from flashsale.sale import Sale, UnitPool
 from flashsale.stores import Client
 
 _ENTRIES_PER_READ: Final = 200
@@ -37,7 +37,8 @@ class Recorded:
     """One item's units as Postgres has them. live: unit to its order.
 
     ended: those of the outboxes' orders that are over, 32 hex digits each. aside: those of orders that are set aside
-    and neither landed nor over.
+    and neither landed nor over. by_fcode: those of all these that came from the F-codes' bucket, or are to go there;
+    loaded_by_fcode: all that were ever loaded there.
     """
 
     moving: set[int] = field(default_factory=set)
@@ -46,6 +47,8 @@ class Recorded:
     held: set[int] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     aside: set[int] = field(default_factory=set)
+    by_fcode: set[int] = field(default_factory=set)
+    loaded_by_fcode: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +123,9 @@ async def look_at_postgres(connection: Connection, sale_name: str, *, in_outboxe
         sale = await ledger.find(connection, sale_name)
         for load in await ledger.loads_waiting(connection, sale_name):
             items[load.item].moving.update(range(load.unit_from, load.unit_to + 1))
-        for row in await connection.fetch(query("orders", "live_units"), sale_name):
-            items[row["item"]].live[row["unit"]] = row["order_id"].hex
-        for row in await connection.fetch(query("orders", "returning_units"), sale_name):
-            items[row["item"]].returning.add(row["unit"])
+        if sale.takes_fcodes:
+            await _look_at_loads(connection, sale, items)
+        await _look_at_orders(connection, sale, items)
         for item, units in (await held.units_of(connection, sale_name)).items():
             items[item].held.update(units)
         for row in await connection.fetch(query("orders", "ended_orders"), list(in_outboxes)):
@@ -133,3 +135,21 @@ async def look_at_postgres(connection: Connection, sale_name: str, *, in_outboxe
             if row["item"] is not None:
                 items[row["item"]].aside.add(row["unit"])
     return Records(sale, items, len(aside))
+
+
+async def _look_at_loads(connection: Connection, sale: Sale, items: Mapping[str, Recorded]) -> None:
+    for load in await ledger.loads_of(connection, sale.sale):
+        if sale.pool_of(load.bucket) is UnitPool.FCODE:
+            items[load.item].loaded_by_fcode.update(range(load.unit_from, load.unit_to + 1))
+
+
+async def _look_at_orders(connection: Connection, sale: Sale, items: Mapping[str, Recorded]) -> None:
+    """Live orders, and returns under way."""
+    for row in await connection.fetch(query("orders", "live_units"), sale.sale):
+        items[row["item"]].live[row["unit"]] = row["order_id"].hex
+        if sale.pool_of(row["bucket"]) is UnitPool.FCODE:
+            items[row["item"]].by_fcode.add(row["unit"])
+    for row in await connection.fetch(query("orders", "returning_units"), sale.sale):
+        items[row["item"]].returning.add(row["unit"])
+        if sale.pool_of(row["bucket"]) is UnitPool.FCODE:
+            items[row["item"]].by_fcode.add(row["unit"])

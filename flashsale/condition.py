@@ -81,8 +81,8 @@ async def known_of(redis: Client, postgres: Pool, sale: Sale) -> list[Known]:
 
 async def _sent(redis: Client, sale: Sale) -> Sequence[int]:
     """The highest number that came in from each bucket."""
-    sent = [0] * sale.buckets
-    if sale.buckets > 1:
+    sent = [0] * len(sale.all_buckets)
+    if len(sent) > 1:
         for bucket in sale.all_buckets:
             for source, number in (await received_by(redis, bucket)).items():
                 sent[source] = max(sent[source], number)

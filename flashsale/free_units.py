@@ -12,12 +12,12 @@ from typing import Final
 
 import asyncpg
 
-from flashsale import audit_stores, held, limits, stock
+from flashsale import audit_stores, held, ledger, limits, stock
 from flashsale.errors import StateError
 from flashsale.keys import Bucket
 from flashsale.queries import Connection, Pool, query
 from flashsale.rebuild import Ranges
-from flashsale.sale import Sale
+from flashsale.sale import Sale, UnitPool
 from flashsale.stock import BucketFacts
 from flashsale.stores import Client
 
@@ -27,16 +27,41 @@ _LOOKS_MAX: Final = 20
 async def of_fenced(redis: Client, postgres: Pool, sale: Sale, fenced: Sequence[Bucket]) -> list[dict[str, Ranges]]:
     """What is free in each of these buckets, by item: all that is nowhere else, dealt out evenly.
 
-    Raises StateError when it can't be known, with what to do.
+    Where buckets of both pools are among them, a unit goes to the pool that it was loaded into. Raises StateError when
+    it can't be known, with what to do.
     """
     async with postgres.acquire() as connection:
         await _wait_for_notes(connection, sale.sale, [bucket.number for bucket in fenced])
     outside = await _seen_outside(redis, postgres, sale, fenced)
-    shares: list[dict[str, Ranges]] = [{} for _ in fenced]
+    public = [bucket for bucket in fenced if sale.pool_of(bucket.number) is UnitPool.PUBLIC]
+    fcode = [bucket for bucket in fenced if sale.pool_of(bucket.number) is UnitPool.FCODE]
+    aside = await _loaded_aside(postgres, sale) if public and fcode else {}
+    shares: dict[Bucket, dict[str, Ranges]] = {bucket: {} for bucket in fenced}
     for item, marked in outside.items():
-        for share, part in zip(shares, dealt(gaps(marked), len(fenced)), strict=True):
-            share[item] = part
-    return shares
+        of_fcodes, of_public = split(gaps(marked), aside.get(item, ())) if aside else (gaps(marked), gaps(marked))
+        for pool, free in ((public, of_public), (fcode, of_fcodes)):
+            for bucket, part in zip(pool, dealt(free, len(pool)) if pool else (), strict=True):
+                shares[bucket][item] = part
+    return [shares[bucket] for bucket in fenced]
+
+
+async def _loaded_aside(postgres: Pool, sale: Sale) -> dict[str, list[tuple[int, int]]]:
+    """By item, the ranges of units that were loaded for F-codes."""
+    async with postgres.acquire() as connection:
+        loads = await ledger.loads_of(connection, sale.sale)
+    found: dict[str, list[tuple[int, int]]] = {item.item: [] for item in sale.items}
+    for load in loads:
+        if sale.pool_of(load.bucket) is UnitPool.FCODE:
+            found[load.item].append((load.unit_from, load.unit_to))
+    return found
+
+
+def split(ranges: Ranges, aside: Ranges) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """The units of some ranges that are in others, and those that are not; as rising ranges."""
+    those = {unit for first, last in aside for unit in range(first, last + 1)}
+    units = [unit for first, last in ranges for unit in range(first, last + 1)]
+    inside, outside = [unit for unit in units if unit in those], [unit for unit in units if unit not in those]
+    return held.ranges(inside), held.ranges(outside)
 
 
 async def _wait_for_notes(connection: Connection, sale: str, numbers: Sequence[int]) -> None:

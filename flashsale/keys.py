@@ -8,6 +8,7 @@ All keys of one bucket share the hash tag {sale.bucket}, so that a script over t
 | fs:{s.b}:counts | hash | free:<item> and moving:<item> (units leaving), outbox (orders in it), reserved,
 reserved:<channel number>, memory_short (1 while its server is), fence (while it is rebuilt); ever rising: wins,
 returned (units that came back, to be free or held), loads (stock loads applied), moves (transfers out),
+used:<item>:<batch> (codes redeemed),
 lost:<item> (attempts without a unit), told and looked (repeats and
 looks of fans, so that they write something) |
 | fs:{s.b}:free:<item> | list | free units as ranges "lo-hi", taken from the left; returned units are put on the left |
@@ -18,6 +19,11 @@ looks of fans, so that they write something) |
 | fs:{s.b}:outbox | stream | accepted orders on their way to Postgres, one entry a batch |
 | fs:{s.b}:reserved:<slice> | set of integers | keyed hashes of the fans that reserved; two last digits: the channel |
 | fs:{s.b}:lease | string with TTL | which worker lands this bucket |
+
+A sale that takes F-codes has one bucket more, behind the others, with all of these (sale holds batch:<batch> too, its
+terms: version, valid_ms, expires_ms, whether released) and
+
+| fs:{s.b}:spent:<batch> | string | one bit a code, by serial: 1 when it was redeemed |
 """
 
 from dataclasses import dataclass
@@ -34,6 +40,8 @@ COUNT_WINS: Final = "wins"
 COUNT_RETURNED: Final = "returned"
 COUNT_LOADS: Final = "loads"
 COUNT_OUTBOX: Final = "outbox"
+COUNT_USED: Final = "used:"
+TERMS: Final = "batch:"
 COUNT_MEMORY_SHORT: Final = "memory_short"
 COUNT_RESERVED: Final = "reserved"
 COUNT_FENCE: Final = "fence"
@@ -90,6 +98,10 @@ class Bucket:
     def lease_key(self) -> str:
         """String: which worker lands this bucket."""
         return self.key("lease")
+
+    def spent_key(self, batch: int) -> str:
+        """String of bits: which codes of a batch are spent."""
+        return self.key("spent", str(batch))
 
     def free_key(self, item: str) -> str:
         """List: the free ranges of an item."""

@@ -14,7 +14,19 @@ from flashsale.durability import Level
 from flashsale.errors import BadInputError, NotFoundError
 from flashsale.plan import Plan, Times
 from flashsale.queries import Connection, query
-from flashsale.sale import Challenged, Entry, Item, Reservation, ReturnedTo, Sale, State, Title, Verb, next_state
+from flashsale.sale import (
+    Challenged,
+    Entry,
+    Item,
+    Reservation,
+    ReturnedTo,
+    Sale,
+    State,
+    Title,
+    UnitPool,
+    Verb,
+    next_state,
+)
 
 CLOCK: Final = "clock"  # who opens and closes a sale at its time, in the log
 
@@ -50,7 +62,7 @@ async def create(connection: Connection, plan: Plan, times: Times, *, weekly_fro
             times.reserve_opens_ms, times.reserve_closes_ms, reservation.capacity if reservation else None,
             plan.per_fan_limit, plan.pay_window_s, plan.currency, plan.channels, plan.buckets,
             plan.model_dump(mode="json"), weekly_from.model_dump(mode="json") if weekly_from else None, plan.ack,
-            plan.returned,
+            plan.returned, plan.takes_fcodes,
         )  # fmt: skip
         if made is None:
             raise BadInputError(f"There is a sale {plan.sale} already; give this one another name.")
@@ -116,15 +128,27 @@ async def settle(connection: Connection, sale: Sale, state: State) -> Sale | Non
     return await find(connection, sale.sale)
 
 
-async def make_units(connection: Connection, sale: Sale, item: str, units: int) -> list[StockLoad]:
-    """Number so many new units of an item and share them out evenly to the buckets, as loads still to be applied."""
+async def make_units(
+    connection: Connection, sale: Sale, item: str, units: int, *, pool: UnitPool = UnitPool.PUBLIC
+) -> list[StockLoad]:
+    """Number so many new units of an item and share them out evenly to a pool's buckets, as loads still to be applied.
+
+    Raises NotFoundError, and BadInputError for a pool that the sale has not.
+    """
+    buckets = sale.buckets_in(pool)
+    if not buckets:
+        raise BadInputError(
+            f"Sale {sale.sale} takes no F-codes: its plan gave no item an fcode_stock, of which 0 would have done."
+        )
     before = await connection.fetchval(query("sales", "raise_loaded"), sale.sale, item, units)
     if before is None:
         raise NotFoundError(f"Sale {sale.sale} has no item {item}.")
     loads = []
-    for bucket, (first, last) in enumerate(even_ranges(int(before) + 1, units, parts=sale.buckets)):
-        load = StockLoad(str(uuid.uuid4()), item, bucket, first, last)
-        await connection.execute(query("sales", "create_stock_load"), load.load, sale.sale, item, bucket, first, last)
+    for bucket, (first, last) in zip(buckets, even_ranges(int(before) + 1, units, parts=len(buckets)), strict=False):
+        load = StockLoad(str(uuid.uuid4()), item, bucket.number, first, last)
+        await connection.execute(
+            query("sales", "create_stock_load"), load.load, sale.sale, item, bucket.number, first, last
+        )
         loads.append(load)
     return loads
 
@@ -217,4 +241,5 @@ def _sale(row: asyncpg.Record) -> Sale:
         returned=ReturnedTo(row["returned"]),
         ack=Level(row["ack"]),
         challenged=Challenged(row["challenged"]),
+        takes_fcodes=row["takes_fcodes"],
     )

@@ -17,7 +17,7 @@ from flashsale.ledger import StockLoad
 from flashsale.outcomes import Effect
 from flashsale.plan import Plan
 from flashsale.queries import Connection, Pool
-from flashsale.sale import Challenged, Sale, State, Verb
+from flashsale.sale import Challenged, Sale, State, UnitPool, Verb
 from flashsale.settled import Plain, Settler
 from flashsale.stores import Client, is_cluster
 
@@ -56,8 +56,9 @@ class Operations:
                 if moved.closes_ms <= clock.now_ms():
                     raise StateError(f"Sale {sale} should have closed at {from_ms(moved.closes_ms).isoformat()}.")
                 for item in written["items"]:
-                    if item["stock"]:
-                        await ledger.make_units(connection, moved, item["item"], item["stock"])
+                    for pool, units in ((UnitPool.PUBLIC, item["stock"]), (UnitPool.FCODE, item.get("fcode_stock"))):
+                        if units:
+                            await ledger.make_units(connection, moved, item["item"], units, pool=pool)
                 moved = await ledger.find(connection, sale)
         await self.settle(moved)
         return moved
@@ -70,17 +71,20 @@ class Operations:
         await self.settle(moved)
         return moved
 
-    async def add_stock(self, sale: str, item: str, units: int) -> Sale:
-        """Number so many more units of an item and put them on sale at once. Raises BadInputError or StateError."""
+    async def add_stock(self, sale: str, item: str, units: int, *, pool: UnitPool = UnitPool.PUBLIC) -> Sale:
+        """Number so many more units of an item and put them on sale at once, or set them aside for F-codes.
+
+        Raises BadInputError or StateError.
+        """
         if not 1 <= units <= limits.UNITS_PER_ITEM_MAX:
             raise BadInputError(f"units: must be 1 to {limits.UNITS_PER_ITEM_MAX}, not {units}")
         await self.note_clock(await self._find(sale))
         async with self.postgres.acquire() as connection:
             try:
                 async with connection.transaction():
-                    detail = {"item": item, "units": units}
+                    detail = {"item": item, "units": units} | ({"pool": pool} if pool is UnitPool.FCODE else {})
                     moved = await ledger.move(connection, sale, Verb.ADD_STOCK, actor=self.actor, detail=detail)
-                    await ledger.make_units(connection, moved, item, units)
+                    await ledger.make_units(connection, moved, item, units, pool=pool)
                     moved = await ledger.find(connection, sale)
             except asyncpg.CheckViolationError as fault:
                 raise BadInputError(f"units: an item can't have more than {limits.UNITS_PER_ITEM_MAX}") from fault

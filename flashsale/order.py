@@ -23,6 +23,7 @@ NO_SUCH_ITEM: Final = "the sale has no such item"
 UNIT_TAKEN: Final = "the unit is in another live order"
 OVER_LIMIT: Final = "the fan has all the orders that one fan may have"
 UNIT_TRIED: Final = "it waits for another unit than this"
+CODE_SPENT: Final = "the F-code is spent by another order"
 NO_UNIT: Final = "no unit is free"
 REFUSED: Final = "a constraint refuses it"
 UNREADABLE: Final = "the entry can't be read"
@@ -37,9 +38,12 @@ _REASONS: Final = {
     "orders_live_unit": UNIT_TAKEN,
     "orders_place_in_limit": OVER_LIMIT,
     "orders_unit_not_tried": UNIT_TRIED,
+    "orders_fcode": CODE_SPENT,
 }
 # What another unit can mend, or an apology. All else is for a person.
-WAITS: Final = {UNIT_TAKEN, BEYOND_LOADED, OVER_LIMIT, UNIT_TRIED}
+WAITS: Final = {UNIT_TAKEN, BEYOND_LOADED, OVER_LIMIT, UNIT_TRIED, CODE_SPENT}
+# Another unit would not mend these.
+HAS_ANOTHER: Final = {OVER_LIMIT, CODE_SPENT}
 _RACES_MAX: Final = 3
 
 
@@ -242,12 +246,17 @@ async def by_id(connection: Connection, order_ids: Sequence[uuid.UUID]) -> dict[
 
 
 async def accepted_of(redis: Client, sale: Sale, fan: str) -> list[Order] | None:
-    """The fan's live orders in their bucket: those that are on their way to Postgres, and those that are there.
+    """The fan's live orders in their buckets: those that are on their way to Postgres, and those that are there.
 
-    None when that can't be said: the bucket has lost its memory, or is being rebuilt.
+    None when that can't be said: a bucket has lost its memory, or is being rebuilt.
     """
-    lines = await outbox.lines_of(redis, sale.bucket_of(fan), fan, generation=sale.generation)
-    return None if lines is None else [_accepted(sale, fan, line) for line in lines if line.live]
+    found: list[Order] = []
+    for bucket in sale.buckets_of(fan):
+        lines = await outbox.lines_of(redis, bucket, fan, generation=sale.generation)
+        if lines is None:
+            return None
+        found += [_accepted(sale, fan, line) for line in lines if line.live]
+    return found
 
 
 def _accepted(sale: Sale, fan: str, line: BuyerLine) -> Order:

@@ -29,6 +29,11 @@ class Outcome(enum.IntEnum):
     RESERVATION_FULL = 23
     TOO_OFTEN = 24
     CHALLENGE = 25
+    CODE_MISTYPED = 30
+    CODE_FORGED = 31
+    CODE_SPENT = 32
+    CODE_NOT_YET = 33
+    CODE_EXPIRED = 34
 
 
 class Effect(enum.IntEnum):
@@ -81,6 +86,11 @@ TELLINGS: Final[dict[Outcome, Telling]] = {
         429, "You ask more often than is of use; this was not looked at, ask again more slowly", retry_after_s=12
     ),
     Outcome.CHALLENGE: Telling(428, "Solve a challenge first: GET /api/v1/sales/{sale}/challenge"),
+    Outcome.CODE_MISTYPED: Telling(422, "There is a typo in this F-code"),
+    Outcome.CODE_FORGED: Telling(404, "This F-code is not one of ours"),
+    Outcome.CODE_SPENT: Telling(409, "This F-code is spent"),
+    Outcome.CODE_NOT_YET: Telling(409, "This F-code can't be used yet"),
+    Outcome.CODE_EXPIRED: Telling(410, "This F-code has expired"),
 }
 
 assert set(TELLINGS) == set(Outcome), "every outcome can be told"

@@ -75,12 +75,13 @@ class TitlePlan(_Strict):
 
 
 class ItemPlan(_Strict):
-    """One item of the plan."""
+    """One item of the plan. stock: units for everybody; fcode_stock: as many more that are set aside for F-codes."""
 
     item: Slug
     title: TitlePlan
     price_minor: Annotated[int, Field(ge=0, le=limits.PRICE_MINOR_MAX)]
     stock: Annotated[int, Field(ge=0, le=limits.UNITS_PER_ITEM_MAX)]
+    fcode_stock: Annotated[int, Field(ge=0, le=limits.UNITS_PER_ITEM_MAX)] | None = None
 
 
 class ReservationPlan(_Strict):
@@ -116,13 +117,23 @@ class Plan(_Strict):
         names = [item.item for item in self.items]
         if len(set(names)) != len(names):
             raise ValueError("items: two items have the same name")
+        for item in self.items:
+            if item.stock + (item.fcode_stock or 0) > limits.UNITS_PER_ITEM_MAX:
+                raise ValueError(f"items: {item.item} has more than {limits.UNITS_PER_ITEM_MAX} units in both pools")
         if len(set(self.channels)) != len(self.channels):
             raise ValueError("channels: two channels have the same name")
         if self.entry == "reservation" and self.reservation is None:
             raise ValueError('entry: "reservation" needs a [reservation] table; or set entry = "open"')
+        if self.takes_fcodes and any(item.fcode_stock is None for item in self.items):
+            raise ValueError("items: give each item its fcode_stock, 0 where there is none, or none of them one")
         if self.repeat and len(self.sale) > limits.SLUG_LENGTH_MAX - len("-2026-11-24"):
             raise ValueError("sale: too long for a weekly sale, whose occurrences add their date to it")
         return self
+
+    @property
+    def takes_fcodes(self) -> bool:
+        """Whether the sale has a pool for F-codes."""
+        return any(item.fcode_stock is not None for item in self.items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +216,11 @@ def _moved(name: str, moment: datetime, by: timedelta, *, zone: ZoneInfo) -> dat
         return local + timedelta(days=round(by / timedelta(days=1)))
     except OverflowError as fault:
         raise _far_away(name) from fault
+
+
+def moment(name: str, text: str, *, zone: str, base: datetime) -> datetime:
+    """A time as in a plan: absolute, local to the zone, a weekday, or relative to base. Raises BadInputError."""
+    return _moment(name, _moment_if_iso(text), zone=ZoneInfo(zone), base=base)
 
 
 def _moment(name: str, value: When, *, zone: ZoneInfo, base: datetime) -> datetime:

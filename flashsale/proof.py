@@ -38,12 +38,14 @@ class Proofs:
         """
         if not sale.ack.waits_for_servers:
             return Level.ACCEPTED
-        try:
-            lines, level = await self._look(sale.bucket_of(fan), sale.ack).submit(fan)
-        except (CrowdedError, RedisError, OSError, TimeoutError):
-            return Level.ACCEPTED
-        known = lines and any(line.order == order for line in parse_lines(lines))
-        return level if known else Level.ACCEPTED
+        for bucket in sale.buckets_of(fan):
+            try:
+                lines, level = await self._look(bucket, sale.ack).submit(fan)
+            except (CrowdedError, RedisError, OSError, TimeoutError):
+                return Level.ACCEPTED
+            if lines and any(line.order == order for line in parse_lines(lines)):
+                return level
+        return Level.ACCEPTED
 
     def _look(self, bucket: Bucket, level: Level) -> Coalescer[str, Seen]:
         look = self._looks.get((bucket, level))

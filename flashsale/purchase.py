@@ -1,7 +1,7 @@
 """Purchase 抢购: an attempt, coalesced with those beside it, decided by one script in the fan's bucket."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from itertools import repeat
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -15,7 +15,7 @@ from flashsale.durability import DEFAULT, Level, Settling
 from flashsale.keys import Bucket
 from flashsale.outcomes import Effect, Outcome
 from flashsale.router import UNDONE
-from flashsale.scripts import Commands, CommandsInRow
+from flashsale.scripts import Commands, CommandsInRow, ScriptAt
 
 _KEY_BYTES: Final = 8
 
@@ -75,15 +75,17 @@ class Presser(NamedTuple):
 
 
 class Lane:
-    """The attempts on one item in one bucket of this process."""
+    """The attempts of this process that one call may carry: those on one item in one bucket, or by codes of one batch.
+
+    arguments: what the script is given before the attempts.
+    """
 
     def __init__(
         self,
         commands: Commands,
         waiting: CommandsInRow | None,
-        bucket: Bucket,
-        item: str,
-        *,
+        script: ScriptAt,
+        *arguments: str | int,
         level: Level,
         settling: Settling,
         on_batch: OnBatch,
@@ -94,10 +96,8 @@ class Lane:
         self._waiting = waiting
         self._level = level
         self._settling = settling
-        self._item = item
-        self._script = scripts.load("purchase").at(
-            [bucket.sale_key, bucket.counts_key, bucket.buyers_key, bucket.outbox_key, bucket.free_key(item)]
-        )
+        self._script = script
+        self._arguments = arguments
         most = limits.WAITING_CALLS_IN_FLIGHT_MAX if level.waits_for_servers else limits.CALLS_IN_FLIGHT_MAX
         self._coalescer: Coalescer[str, Decided] = Coalescer(self._decide, in_flight_max=most, on_batch=on_batch)
 
@@ -108,7 +108,11 @@ class Lane:
         Trouble with the store is UNKNOWN, and the same key tells later. Raises CrowdedError when too many wait.
         """
         digest = key_digest(key) if key else order[-16:]
-        line = attempt_line(order=order, key=digest, fan=right.fan, channel=right.channel, lane=right.lane)
+        return self.submit(order, right, digest=digest, last=last)
+
+    def submit(self, order: str, buyer: "Buyer", *, digest: str, last: bool = False) -> "asyncio.Future[Decided]":
+        """The same with the 16 hex digits by which the script knows the attempt again."""
+        line = attempt_line(order=order, key=digest, fan=buyer.fan, channel=buyer.channel, lane=buyer.lane)
         return self._coalescer.submit(line, last=last)
 
     async def drain(self) -> None:
@@ -120,10 +124,10 @@ class Lane:
         try:
             if self._level.waits_for_servers and self._waiting is not None:
                 questions = self._settling.questions(self._level)
-                reply, *answers = await self._script.then(self._waiting, questions, self._item, *lines)
+                reply, *answers = await self._script.then(self._waiting, questions, *self._arguments, *lines)
                 level = self._settling.proved(self._level, answers)
             else:
-                reply = await self._script(self._commands, self._item, *lines)
+                reply = await self._script(self._commands, *self._arguments, *lines)
         except UNDONE:
             # Refused whole: nothing was written.
             return [(0, Outcome.WAIT, 0, level)] * len(lines)
@@ -133,9 +137,9 @@ class Lane:
         return list(zip(now, reply[1::2], reply[2::2], levels, strict=True))
 
 
-class Purchases:
-    """All lanes of a process. waiting: a way of their own for the lanes of a level that waits for servers, so that they
-    don't hold up the others."""
+class Lanes:
+    """All lanes of a process of one kind. waiting: a way of their own for those of a level that waits for servers, so
+    that they don't hold up the others."""
 
     def __init__(
         self,
@@ -149,32 +153,41 @@ class Purchases:
         self._waiting = waiting
         self._settling = settling
         self._on_batch = on_batch
-        self._lanes: dict[tuple[Bucket, str], Lane] = {}
+        self._lanes: dict[tuple[object, ...], Lane] = {}
 
-    def lane(self, bucket: Bucket, item: str, *, level: Level = Level.ACCEPTED) -> Lane:
-        """The lane of an item in a bucket; the same at every call. level: of the sale."""
-        lane = self._lanes.get((bucket, item))
+    async def drain(self) -> None:
+        """Wait until every attempt taken in has its answer."""
+        for lane in list(self._lanes.values()):
+            await lane.drain()
+
+    def _lane(self, script: Callable[[], ScriptAt], *arguments: str | int, bucket: Bucket, level: Level) -> Lane:
+        """The lane of these arguments in a bucket; the same at every call."""
+        lane = self._lanes.get((bucket, *arguments))
         if lane is None:
-            lane = self._lanes[bucket, item] = Lane(
+            lane = self._lanes[bucket, *arguments] = Lane(
                 self._commands,
                 self._waiting,
-                bucket,
-                item,
+                script(),
+                *arguments,
                 level=level,
                 settling=self._settling,
                 on_batch=self._on_batch,
             )
         return lane
 
+
+class Purchases(Lanes):
+    """The lanes of everybody's units: one for each item in each bucket."""
+
+    def lane(self, bucket: Bucket, item: str, *, level: Level = Level.ACCEPTED) -> Lane:
+        """The lane of an item in a bucket; the same at every call. level: of the sale."""
+        keys = [bucket.sale_key, bucket.counts_key, bucket.buyers_key, bucket.outbox_key, bucket.free_key(item)]
+        return self._lane(lambda: scripts.load("purchase").at(keys), item, bucket=bucket, level=level)
+
     async def attempt(self, *, bucket: Bucket, item: str, fan: str, channel: str, lane: str, key: str) -> Answer:
         """One press of buy, from beginning to end. Raises CrowdedError when too many wait."""
         order = new_order()
         return answer_of(order, await self.lane(bucket, item).attempt(order, Presser(fan, channel, lane), key=key))
-
-    async def drain(self) -> None:
-        """Wait until every attempt taken in has its answer."""
-        for lane in list(self._lanes.values()):
-            await lane.drain()
 
 
 def new_order() -> str:

@@ -42,10 +42,11 @@ class Fenced:
         """Put the fence up: from here on nothing is sold, and no unit comes or goes."""
         await scripts.load("fence").at([self.bucket.counts_key])(self.commands, self.fence)
 
-    async def empty(self, items: Sequence[str], *, received: Mapping[int, int]) -> None:
+    async def empty(self, items: Sequence[str], batches: Sequence[int], *, received: Mapping[int, int]) -> None:
         """Take everything out. received: by bucket, the last transfer from there that is not to come in any more."""
         b = self.bucket
         keys = [b.counts_key, b.buyers_key, b.transfers_key, b.loads_key, b.received_key, *map(b.free_key, items)]
+        keys += map(b.spent_key, batches)
         pairs = [number for pair in received.items() for number in pair]
         await self._write("empty_bucket", keys, *pairs)
 
@@ -61,6 +62,13 @@ class Fenced:
         if part:
             await self._write("rebuild_buyers", [self.bucket.counts_key, self.bucket.buyers_key], *part)
         return fans
+
+    async def add_codes(self, batch: int, serials: Sequence[int]) -> None:
+        """Write which codes of a batch, by serial, are spent."""
+        b = self.bucket
+        for at in range(0, len(serials), limits.FANS_PER_REBUILD):
+            part = serials[at : at + limits.FANS_PER_REBUILD]
+            await self._write("rebuild_codes", [b.counts_key, b.spent_key(batch)], *part)
 
     async def add_loads(self, loads: Sequence[str]) -> None:
         """Write the loads that are not to be applied again."""

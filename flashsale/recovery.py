@@ -7,13 +7,15 @@ Every step may be repeated, and a recovery that dies leaves the buckets fenced, 
 """
 
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from flashsale import condition, free_units, ledger, order, outbox, rebuild, stock
+from flashsale import batch, condition, free_units, ledger, order, outbox, rebuild, stock
 from flashsale.balance import Balancer
+from flashsale.batch import Batch
 from flashsale.condition import Condition, Finding
 from flashsale.errors import StateError
 from flashsale.free_units import units_in
@@ -140,7 +142,10 @@ class Recovery:
         """Put everything into a fenced bucket and open it. cut: as _cut_transfers returns it. Returns how many fans it
         knows."""
         bucket, items = at.bucket, list(free)
-        await at.empty(items, received={other: last for other, last in cut.items() if other != bucket.number})
+        batches = await self._batches_in(bucket)
+        received = {other: last for other, last in cut.items() if other != bucket.number}
+        await at.empty(items, [one.batch for one in batches], received=received)
+        codes = {one.batch: await self._fill_codes(at, one) for one in batches}
         async with self.postgres.acquire() as connection, connection.transaction():
             fans = await at.add_buyers(_lines_of(connection, bucket))
             rows = await connection.fetch(query("recovery", "loads_applied"), bucket.sale, bucket.number)
@@ -154,6 +159,7 @@ class Recovery:
         await at.open(
             {f"free:{item}": units_in(ranges) for item, ranges in free.items()}
             | {f"moving:{item}": 0 for item in items}
+            | {f"used:{item}:{number}": used for number, some in codes.items() for item, used in some.items()}
             | {
                 "outbox": 0,
                 "moves": cut[bucket.number],
@@ -163,6 +169,20 @@ class Recovery:
             }
         )
         return fans
+
+    async def _batches_in(self, bucket: Bucket) -> list[Batch]:
+        """The batches of F-codes that a bucket has to know."""
+        if bucket != self.sale.fcode_bucket:
+            return []
+        async with self.postgres.acquire() as connection:
+            return await batch.of_sales(connection, [self.sale])
+
+    async def _fill_codes(self, at: Fenced, one: Batch) -> Counter[str]:
+        """Write which codes of a batch are spent. Returns how many, by item."""
+        async with self.postgres.acquire() as connection:
+            spent = await batch.spent_of(connection, one)
+        await at.add_codes(one.batch, spent)
+        return Counter(one.item_of(serial) or "" for serial in spent)
 
 
 def _named(damaged: Sequence[Finding]) -> str:

@@ -45,6 +45,13 @@ class ReturnedTo(enum.StrEnum):
     WAITLIST = "waitlist"
 
 
+class UnitPool(enum.StrEnum):
+    """Which lane may take a unit: everybody's, or that of the F-codes."""
+
+    PUBLIC = "public"
+    FCODE = "fcode"
+
+
 class Challenged(enum.StrEnum):
     """Whose presses have to solve a challenge first: nobody's, those who ask too often, everybody's."""
 
@@ -119,7 +126,8 @@ class Sale:
 
     ack: the level that a win should have when its fan is told. in_buckets: whether its buckets have been made, so that
     one that is not there has lost its memory.
-    returned: where units that come back go. challenged: whose presses have to solve a challenge first.
+    returned: where units that come back go. challenged: whose presses have to solve a challenge first. takes_fcodes:
+    whether it has a bucket of its own for F-codes, behind the others.
     """
 
     sale: str
@@ -141,6 +149,7 @@ class Sale:
     returned: ReturnedTo = ReturnedTo.PUBLIC
     ack: Level = Level.ACCEPTED
     challenged: Challenged = Challenged.OFF
+    takes_fcodes: bool = False
 
     def item(self, name: str) -> Item | None:
         """The item of that name, or None."""
@@ -148,12 +157,34 @@ class Sale:
 
     @property
     def all_buckets(self) -> tuple[Bucket, ...]:
-        """Its buckets, in order."""
+        """Its buckets, in order; that of the F-codes, if there is one, is the last."""
+        return buckets_of(self.sale, self.buckets + self.takes_fcodes)
+
+    @property
+    def public_buckets(self) -> tuple[Bucket, ...]:
+        """The buckets whose units everybody may buy, in order."""
         return buckets_of(self.sale, self.buckets)
+
+    @property
+    def fcode_bucket(self) -> Bucket | None:
+        """The bucket of the F-codes: their units, what was spent of them, and the lines of who redeemed one."""
+        return Bucket(self.sale, self.buckets) if self.takes_fcodes else None
+
+    def buckets_in(self, pool: UnitPool) -> tuple[Bucket, ...]:
+        """The buckets that hold a pool's units; none for a pool that the sale has not."""
+        return self.public_buckets if pool is UnitPool.PUBLIC else self.all_buckets[self.buckets :]
+
+    def pool_of(self, bucket: int) -> UnitPool:
+        """The pool whose units a bucket, told by number, holds."""
+        return UnitPool.PUBLIC if bucket < self.buckets else UnitPool.FCODE
 
     def bucket_of(self, fan: str) -> Bucket:
         """The bucket that a fan belongs to."""
         return Bucket(self.sale, bucket_number(sale=self.sale, fan=fan, buckets=self.buckets))
+
+    def buckets_of(self, fan: str) -> tuple[Bucket, ...]:
+        """The buckets where lines of a fan may be: their own, and that of the F-codes."""
+        return (self.bucket_of(fan), *self.buckets_in(UnitPool.FCODE))
 
     def state_at(self, now_ms: int) -> State:
         """The state as the clock has it: the scripts' rule, for telling people. It decides nothing."""

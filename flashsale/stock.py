@@ -1,8 +1,9 @@
 """Stock: numbered units as free ranges in the buckets, and what the buckets need to know of the sale."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 from flashsale import keys, limits, scripts
 from flashsale.keys import Bucket
@@ -13,6 +14,8 @@ from flashsale.reservation import slices_for
 from flashsale.sale import Sale, State
 from flashsale.scripts import Commands
 from flashsale.settled import Plain, Settler
+
+_TERMS: Final = keys.TERMS.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,10 @@ class BucketFacts:
     free, moving: units by item; moving ones are leaving for another bucket. lost: attempts without a unit, by item;
     moves: transfers that left; wins: orders won; returned: units that came back, to be free or held; loads: stock loads
     applied. These only rise: a bucket that says less than was known before has lost a part of its memory.
-    memory_short: it takes nothing in, since its server's memory is nearly used up."""
+    memory_short: it takes nothing in, since its server's memory is nearly used up.
+
+    Of the F-codes' bucket: batches: the version of each batch's terms; released: those of which it takes no code any
+    more; used: codes redeemed, by item and batch."""
 
     now_ms: int
     loaded: bool
@@ -51,6 +57,9 @@ class BucketFacts:
     outbox: int
     fenced: bool
     memory_short: bool = False
+    batches: Mapping[int, int] = field(default_factory=dict)
+    released: frozenset[int] = frozenset()
+    used: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
     def holds(self, sale: Sale) -> bool:
         """Whether the bucket is this sale's, and can be asked: neither lost nor being rebuilt."""
@@ -79,8 +88,7 @@ async def make_buckets(settler: Settler, sale: Sale) -> tuple[list[Effect], bool
 
 async def _tell(settler: Settler, sale: Sale, *, create: bool, buckets: Sequence[Bucket]) -> list[tuple[Effect, bool]]:
     fields: list[str | int] = [
-        "state", sale.state, "opens_ms", sale.opens_ms, "closes_ms", sale.closes_ms,
-        "limit", sale.per_fan_limit, "returned_max", limits.RETURNED_PER_FAN_MAX,
+        "state", sale.state, "closes_ms", sale.closes_ms, "returned_max", limits.RETURNED_PER_FAN_MAX,
         "outbox_max", limits.OUTBOX_ORDERS_MAX // sale.buckets, "buckets", sale.buckets,
         "reserve_opens_ms", sale.reservation.opens_ms if sale.reservation else 0,
         "reserve_closes_ms", sale.reservation.closes_ms if sale.reservation else 0,
@@ -90,9 +98,20 @@ async def _tell(settler: Settler, sale: Sale, *, create: bool, buckets: Sequence
     told = []
     for bucket in buckets:
         at = script.at([bucket.sale_key])
-        code, settled = await settler.run(at, int(create), sale.generation, sale.version, *fields)
+        of_pool = _of_fcodes() if bucket == sale.fcode_bucket else _of_public(sale)
+        code, settled = await settler.run(at, int(create), sale.generation, sale.version, *fields, *of_pool)
         told.append((Effect(code), settled))
     return told
+
+
+def _of_public(sale: Sale) -> tuple[str | int, ...]:
+    return ("opens_ms", sale.opens_ms, "limit", sale.per_fan_limit)
+
+
+def _of_fcodes() -> tuple[str | int, ...]:
+    """The code is the right to its unit: how many a fan has is decided where they are issued. Without an opening, what
+    buys for everybody is refused there."""
+    return ("limit", limits.CODES_PER_BATCH_MAX)
 
 
 def slices_of(sale: Sale) -> int:
@@ -169,6 +188,7 @@ def _facts(now_ms: int, plan_fields: list[bytes], count_fields: list[bytes]) -> 
         for name, value in number.items()
         if name.startswith(keys.COUNT_RESERVED_BY_CHANNEL)
     }
+    terms = {int(name[len(_TERMS) :]): text.split(b" ") for name, text in plan.items() if name.startswith(_TERMS)}
     return BucketFacts(
         now_ms=now_ms,
         loaded=bool(plan) and keys.COUNT_FENCE not in number,
@@ -189,7 +209,15 @@ def _facts(now_ms: int, plan_fields: list[bytes], count_fields: list[bytes]) -> 
         outbox=number.get(keys.COUNT_OUTBOX, 0),
         fenced=keys.COUNT_FENCE in number,
         memory_short=number.get(keys.COUNT_MEMORY_SHORT, 0) == 1,
+        batches={batch: int(parts[0]) for batch, parts in terms.items()},
+        released=frozenset(batch for batch, parts in terms.items() if parts[-1] == b"1"),
+        used=_by_item_and_batch(number),
     )
+
+
+def _by_item_and_batch(number: dict[str, int]) -> dict[tuple[str, int], int]:
+    found = (name.rpartition(":") for name in _by_item(number, keys.COUNT_USED))
+    return {(item, int(batch)): number[f"{keys.COUNT_USED}{item}:{batch}"] for item, _, batch in found}
 
 
 def _by_item(number: dict[str, int], prefix: str) -> dict[str, int]:

@@ -106,10 +106,10 @@ update returns set refused_at = now() where order_id = any($1::uuid[]) and refus
 update returns set given_back_at = now() where order_id = any($1::uuid[]) and given_back_at is null returning order_id;
 
 -- name: live_units
-select item, unit, order_id from orders where sale = $1 and state in ('confirmed', 'paid') order by item, unit;
+select item, unit, order_id, bucket from orders where sale = $1 and state in ('confirmed', 'paid') order by item, unit;
 
 -- name: returning_units
-select item, unit, order_id from returns where sale = $1 and given_back_at is null order by item, unit;
+select item, unit, order_id, bucket from returns where sale = $1 and given_back_at is null order by item, unit;
 
 -- name: ended_orders
 select item, order_id from orders where order_id = any($1::uuid[]) and state in ('expired', 'cancelled', 'refunded', 'refused');

@@ -3,8 +3,8 @@
 -- name: create_sale
 insert into sales (sale, generation, title, entry, opens_ms, closes_ms, reserve_opens_ms, reserve_closes_ms,
                    reserve_capacity, per_fan_limit, pay_window_s, currency, channels, buckets, plan, weekly_from, ack,
-                   returned)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+                   returned, takes_fcodes)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 on conflict (sale) do nothing
 returning sale;
 

@@ -34,9 +34,10 @@ class Balance:
         if not all(one.loaded for one in facts):
             return 0  # a bucket that lost its memory is for the recovery; until then nothing goes in or out
         came_in = await self._finish(facts)
+        public = slice(self._sale.buckets)  # what is set aside for F-codes is not evened out
         for item in self._sale.items:
             seen = before if last_units else facts
-            for move in balance.moves(item.item, facts, seen, keep=self._awaited(item.item)):
+            for move in balance.moves(item.item, facts[public], seen[public], keep=self._awaited(item.item)):
                 self._came[move.to, item.item] = time.monotonic()
                 came_in += await self._balancer.carry_out(move)
         self._metrics.moved.inc(came_in)

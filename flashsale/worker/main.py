@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from prometheus_client import start_http_server
 
 from flashsale import doctor_facts, ledger, limits, stock, stores
+from flashsale.balance import Balancer
 from flashsale.config import Settings, settling_of
 from flashsale.embedded import Addresses
 from flashsale.errors import FlashsaleError, SurroundingsError
@@ -25,7 +26,7 @@ from flashsale.sale import Sale, State
 from flashsale.settled import Settler, settler_for
 from flashsale.stock import BucketFacts
 from flashsale.stores import Stores
-from flashsale.worker import keep, money, replace
+from flashsale.worker import codes, keep, money, replace
 from flashsale.worker.auditor import Auditor
 from flashsale.worker.even_out import Balance
 from flashsale.worker.land import Lander
@@ -129,6 +130,9 @@ class Worker:
 
     async def _keep_one(self, sale: Sale, facts: list[BucketFacts]) -> None:
         current = await keep.keep_level(self._operations, sale, facts)
+        if current.takes_fcodes:
+            balancer = Balancer(self._router, sale=sale.sale, settler=self._settler)
+            self._metrics.moved.inc(await codes.keep(self._stores.postgres, self._settler, balancer, current, facts))
         if current.state is State.CLOSED and sale.sale not in self._planned:
             await keep.plan_next_week(self._operations, current)
             self._planned.add(sale.sale)
@@ -159,7 +163,9 @@ class Worker:
     async def _even_out(self) -> None:
         """Move units between the buckets of each sale that has several and may sell, or owes somebody a unit."""
         several = {
-            s.sale: s for s in self._sales if s.buckets > 1 and (s.state is not State.CLOSED or s.sale in self._aside)
+            s.sale: s
+            for s in self._sales
+            if len(s.all_buckets) > 1 and (s.state is not State.CLOSED or s.sale in self._aside)
         }
         for name in self._balance.keys() - several.keys():
             del self._balance[name]

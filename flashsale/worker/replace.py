@@ -67,7 +67,7 @@ async def _settle_one(connection: Connection, stores: Stores, sale: Sale, item: 
         if waiting is None:
             return
         reason: str | None = waiting.reason
-        if reason != order.OVER_LIMIT:
+        if reason not in order.HAS_ANOTHER:
             reason = await _ask(connection, stores, sale, waiting)
         if reason is None:
             return
@@ -100,14 +100,15 @@ async def _may_get_one(connection: Connection, stores: Stores, sale: Sale, waiti
     """
     if waiting.waited_s > limits.ASIDE_WAIT_S:
         return False
-    item = waiting.win.item
-    before = await stock.facts(stores.redis, sale.all_buckets)
+    item, buckets = waiting.win.item, sale.buckets_in(sale.pool_of(waiting.bucket))
+    before = await stock.facts(stores.redis, buckets)
     unpaid_too = sale.state is not State.CLOSED and waiting.waited_s < limits.ASIDE_DRY_S
     if await set_aside.units_may_come(connection, sale.sale, item, unpaid_too=unpaid_too):
         return True
-    after = await stock.facts(stores.redis, sale.all_buckets)
+    after = await stock.facts(stores.redis, buckets)
     # What is free in its own bucket was passed over by the script: those units were tried.
-    others = [one for looks in (before, after) for number, one in enumerate(looks) if number != waiting.bucket]
+    looks = zip(buckets * 2, (*before, *after), strict=True)
+    others = [one for bucket, one in looks if bucket.number != waiting.bucket]
     return (
         any(one.free.get(item, 0) for one in others)
         or any(one.moving.get(item, 0) for one in (*before, *after))

@@ -4,11 +4,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
+from flashsale.batch import key_of
+from flashsale.fcode import Code
 from flashsale.outcomes import Outcome
+from flashsale.purchase import attempt_line
 from flashsale.sale import Reservation, Sale, State
 from flashsale.scripts import ScriptAt
 from flashsale.stores import Client
-from tests.support.samples import FAR_MS, Attempts, load_id, sale
+from tests.support.samples import FAR_MS, GENERATION, Attempts, load_id, sale
 from tests.support.verbs import Verbs
 
 pytestmark = pytest.mark.servers
@@ -88,6 +91,39 @@ async def test_a_reservation_at_the_very_millisecond(verbs: Verbs, told: Tell, s
             refused = now_ms < turn_ms if edge is Outcome.RESERVATION_NOT_OPEN else now_ms >= turn_ms
             assert code == (edge if refused else Outcome.RESERVATION_FULL), (now_ms, turn_ms)
         if any(now_ms == turn_ms for now_ms, _ in sure):
+            return
+        ahead_ms = seen[CALLS // 2][0] - asked_ms
+    pytest.fail(f"no call of {ROUNDS_MAX} rounds fell on the very ms")
+
+
+@pytest.mark.parametrize("edge", [Outcome.CLOSED, Outcome.CODE_NOT_YET, Outcome.CODE_EXPIRED])
+async def test_a_code_at_the_very_millisecond(verbs: Verbs, told: Tell, sale_name: str, edge: Outcome) -> None:
+    """Given a batch that becomes valid or expires, or a sale that closes, in a moment / Then its codes are good from
+    that ms on, and over from that ms on."""
+    b = verbs.bucket
+    at = verbs.script("redeem").at(
+        [b.sale_key, b.counts_key, b.buyers_key, b.outbox_key, b.free_key("a"), b.spent_key(1)]
+    )
+    await told(sale(sale_name))
+    await verbs.set_batch(1, generation=GENERATION)
+    key = key_of(Code(1, 0))
+    lines = [attempt_line(order=f"{n:032x}", key=key, fan=f"f{n}", channel="web", lane="fcode") for n in range(CALLS)]
+    assert await verbs.redeem("a", 1, lines[0]) == [(Outcome.WAIT, "")], "there is no unit, so none is ever spent"
+    ahead_ms = 50  # how long it takes until half of the calls are made; learned from round to round
+    for _ in range(ROUNDS_MAX):
+        asked_ms = await server_ms(verbs.redis)
+        turn_ms = asked_ms + ahead_ms
+        field, value = {
+            Outcome.CLOSED: ("closes_ms", f"{turn_ms}"),
+            Outcome.CODE_NOT_YET: ("batch:1", f"1 {turn_ms} {FAR_MS} 0"),
+            Outcome.CODE_EXPIRED: ("batch:1", f"1 0 {turn_ms} 0"),
+        }[edge]
+        await verbs.redis.hset(b.sale_key, field, value)
+        seen = await densely(verbs.redis, at, [("a", 1, line) for line in lines])
+        for _, _, (now_ms, code, _) in seen:
+            refused = now_ms < turn_ms if edge is Outcome.CODE_NOT_YET else now_ms >= turn_ms
+            assert code == (edge if refused else Outcome.WAIT), (now_ms, turn_ms)
+        if any(now_ms == turn_ms for _, _, (now_ms, _, _) in seen):
             return
         ahead_ms = seen[CALLS // 2][0] - asked_ms
     pytest.fail(f"no call of {ROUNDS_MAX} rounds fell on the very ms")

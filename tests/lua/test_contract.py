@@ -22,7 +22,7 @@ WITHOUT_MEMORY: Final = {
     "skip_transfers", "take_units", "trim", "unfence",
 }  # fmt: skip
 # Whoever notes what these did, tells it or goes on from it waits for the replicas behind them.
-WAITED_FOR: Final = {"add_stock", "give_back", "purchase", "put_units", "take_units"}
+WAITED_FOR: Final = {"add_stock", "give_back", "purchase", "put_units", "redeem", "take_units"}
 # A repeat that counts itself and returns: the one write after which a script may still say that nothing else is done.
 _REPEAT: Final = re.compile(
     r"^if .+ then\n  redis\.call\('HINCRBY', counts, 'told', 1\)\n  return (APPLIED_BEFORE|open)\nend$", re.MULTILINE

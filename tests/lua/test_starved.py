@@ -9,9 +9,11 @@ from redis.crc import key_slot
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from flashsale import outbox, stock
+from flashsale.batch import key_of
+from flashsale.fcode import Code
 from flashsale.keys import Bucket
 from flashsale.outcomes import Effect, Outcome
-from flashsale.purchase import Purchases
+from flashsale.purchase import Purchases, attempt_line
 from flashsale.sale import State
 from flashsale.scripts import build
 from tests.support.holdings import check, holdings
@@ -126,11 +128,15 @@ async def test_undeclared_keys_are_refused_on_a_cluster(tmp_path: Path) -> None:
             assert await verbs.press("a", again) == [Outcome.WON]
             assert await verbs.replace_unit("a", again, 1, 2) == (Effect.APPLIED, 3)
             assert await verbs.end_line("a", order_of(again), "bob", 3) is Effect.APPLIED
+            assert await verbs.set_batch(1, generation=GENERATION) is Effect.APPLIED
+            code = attempt_line(order="1" * 32, key=key_of(Code(1, 0)), fan="alice", channel="web", lane="fcode")
+            assert await verbs.redeem("a", 1, code) == [(Outcome.WON, 2)]
             assert await verbs.skip_transfers(1, 9) is Effect.APPLIED
             assert await verbs.fence("7") is Effect.APPLIED
             assert await verbs.empty_bucket("7", ["a", "b"]) is Effect.APPLIED
             assert await verbs.rebuild_buyers("7", "bob", "lines") is Effect.APPLIED
             assert await verbs.rebuild_loads("7", "load") is Effect.APPLIED
+            assert await verbs.rebuild_codes("7", 1, 0) is Effect.APPLIED
             assert await verbs.rebuild_free("7", "a", 0, "1-5") is Effect.APPLIED
             assert await verbs.unfence("7", wins=0) is Effect.APPLIED
             foreign = next(f"k{n}" for n in range(99) if key_slot(f"k{n}".encode()) >= _SLOTS_OWNED)
@@ -144,6 +150,7 @@ def test_every_script_was_run_on_the_cluster() -> None:
     """Given a new script / Then it has a line in the test above."""
     assert set(names()) == {
         "add_stock", "empty_bucket", "end_line", "end_transfer", "facts", "fence", "free", "give_back", "lease",
-        "lines", "mark_memory", "purchase", "put_units", "rebuild_buyers", "rebuild_free", "rebuild_loads",
-        "replace_unit", "reserve", "set_sale", "skip_transfers", "take_units", "trim", "unfence", "witness",
+        "lines", "mark_memory", "purchase", "put_units", "rebuild_buyers", "rebuild_codes", "rebuild_free",
+        "rebuild_loads", "redeem", "replace_unit", "reserve", "set_batch", "set_sale", "skip_transfers", "take_units",
+        "trim", "unfence", "witness",
     }  # fmt: skip

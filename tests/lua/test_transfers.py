@@ -27,7 +27,7 @@ async def test_a_malformed_taking_is_refused_whole(verbs: Verbs, to: str, units:
     b = verbs.bucket
     at = verbs.script("take_units").at([b.counts_key, b.transfers_key, b.free_key("a")])
     with pytest.raises(ResponseError, match="malformed transfer"):
-        await at(verbs.redis, "a", to, units, 100)
+        await at(verbs.redis, "a", to, units, 100, 0)
     assert await holdings(verbs.redis, verbs.bucket) == before
 
 
@@ -38,6 +38,31 @@ async def test_as_many_units_go_as_were_asked_for(verbs: Verbs) -> None:
         await verbs.add_stock("a", load_id(), first, last)
     assert await verbs.take_units("a", 1, 7) == (1, "a", 1, "31-33,17-20")
     assert await verbs.redis.lrange(verbs.bucket.free_key("a"), 0, -1) == [b"1-5", b"11-16"]
+
+
+@pytest.mark.parametrize("stay", ["", "-1", "some"])
+async def test_a_taking_has_to_say_what_stays(verbs: Verbs, stay: str) -> None:
+    """Given units / When it is not said how many are to stay / Then it is refused and all stay."""
+    await verbs.add_stock("a", load_id(), 1, 5)
+    b = verbs.bucket
+    at = verbs.script("take_units").at([b.counts_key, b.transfers_key, b.free_key("a")])
+    with pytest.raises(ResponseError, match="malformed transfer"):
+        await at(verbs.redis, "a", 1, 1, 100, stay)
+    assert (await holdings(verbs.redis, b)).free["a"] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("stay", "ranges"), [(0, "1-5"), (1, "2-5"), (4, "5-5"), (5, ""), (6, "")])
+async def test_so_many_units_stay(verbs: Verbs, stay: int, ranges: str) -> None:
+    """Given five units / When all are asked for, and some are to stay / Then the others go, and no more."""
+    await verbs.add_stock("a", load_id(), 1, 5)
+    assert (await verbs.take_units("a", 1, 9, stay=stay))[3] == ranges
+    assert (await holdings(verbs.redis, verbs.bucket)).counts["free:a"] == min(5, stay)
+
+
+async def test_none_goes_of_an_item_that_is_not_there(verbs: Verbs) -> None:
+    """Given a bucket without the item / When units are asked for / Then none goes, and nothing is noted."""
+    assert await verbs.take_units("a", 1, 9) == (0, "a", 1, "")
+    assert not await verbs.redis.exists(verbs.bucket.counts_key, verbs.bucket.transfers_key)
 
 
 @pytest.mark.parametrize(

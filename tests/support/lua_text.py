@@ -8,11 +8,12 @@ from typing import Final
 from flashsale.scripts import Header, parse_header
 
 READS: Final = {
-    "EXISTS", "GET", "HEXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "LINDEX", "LLEN", "LRANGE", "SCARD", "SISMEMBER",
-    "SMISMEMBER", "TIME", "XLEN",
+    "EXISTS", "GET", "GETBIT", "HEXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "LINDEX", "LLEN", "LRANGE", "SCARD",
+    "SISMEMBER", "SMISMEMBER", "TIME", "XLEN",
 }  # fmt: skip
 WRITES: Final = {
-    "DEL", "HDEL", "HINCRBY", "HSET", "LPOP", "LPUSH", "RPOP", "RPUSH", "SADD", "SET", "UNLINK", "XADD", "XDEL",
+    "DEL", "HDEL", "HINCRBY", "HSET", "LPOP", "LPUSH", "RPOP", "RPUSH", "SADD", "SET", "SETBIT", "UNLINK", "XADD",
+    "XDEL",
 }  # fmt: skip
 
 _CALL: Final = re.compile(r"redis\.(call|pcall)\(\s*'([^']*)'\s*(?:,\s*([^,)]+))?")

@@ -66,11 +66,33 @@ class Verbs:
         at = self.script("add_stock").at([self.bucket.counts_key, self.bucket.loads_key, self.bucket.free_key(item)])
         return code(await at(self.redis, item, load, first, last))
 
-    async def take_units(self, item: str, to: int, units: int, ranges_max: int = 100) -> tuple[int, str, int, str]:
+    async def redeem(self, item: str, batch: int, *lines: str) -> list[Told]:
+        """Decide attempts by codes of a batch: code and detail of each."""
+        b = self.bucket
+        keys = [b.sale_key, b.counts_key, b.buyers_key, b.outbox_key, b.free_key(item), b.spent_key(batch)]
+        reply = await self.script("redeem").at(keys)(self.redis, item, batch, *lines)
+        details = [detail.decode() if isinstance(detail, bytes) else detail for detail in reply[2::2]]
+        return [(code(number), detail) for number, detail in zip(reply[1::2], details, strict=True)]
+
+    async def set_batch(
+        self, batch: int, *, generation: str, version: str = "1", terms: Sequence[int | str] = (0, 10**15, 0)
+    ) -> Code:
+        """Tell the terms of a batch: from when, to when, whether released."""
+        at = self.script("set_batch").at([self.bucket.sale_key, self.bucket.counts_key])
+        return code(await at(self.redis, generation, batch, version, *terms))
+
+    async def rebuild_codes(self, fence: str, batch: int, *serials: str | int) -> Code:
+        """Write which codes are spent."""
+        at = self.script("rebuild_codes").at([self.bucket.counts_key, self.bucket.spent_key(batch)])
+        return code(await at(self.redis, fence, *serials))
+
+    async def take_units(
+        self, item: str, to: int, units: int, ranges_max: int = 100, *, stay: int = 0
+    ) -> tuple[int, str, int, str]:
         """Take units out for another bucket: number, item, to, ranges."""
         b = self.bucket
         at = self.script("take_units").at([b.counts_key, b.transfers_key, b.free_key(item)])
-        number, its_item, its_to, ranges = await at(self.redis, item, to, units, ranges_max)
+        number, its_item, its_to, ranges = await at(self.redis, item, to, units, ranges_max, stay)
         return int(number), its_item.decode(), int(its_to), ranges.decode()
 
     async def put_units(self, source: int, number: int, item: str, ranges: str) -> Code:

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from flashsale.audit import ItemAudit, agreed
+from flashsale.sale import UnitPool
 
 WHOLE = ItemAudit(
-    item="a", pool="public", loaded=10, free=4, moving=0, outbox=2, live=4, returning=0, missing=(), doubled=(),
+    item="a", pool=UnitPool.PUBLIC, loaded=10, free=4, moving=0, outbox=2, live=4, returning=0, missing=(), doubled=(),
     beyond=(), counter_off=0,
 )  # fmt: skip
 

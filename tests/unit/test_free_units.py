@@ -2,7 +2,7 @@
 
 import pytest
 
-from flashsale.free_units import dealt, gaps, mark, units_in
+from flashsale.free_units import dealt, gaps, mark, split, units_in
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,18 @@ def test_shares(parts: int, shares: list[list[tuple[int, int]]]) -> None:
     """Given free ranges / When they are dealt to so many buckets / Then each unit once, and shares differ by one."""
     assert dealt([(1, 4), (9, 10)], parts) == shares
     assert sum(map(units_in, shares)) == 6
+
+
+@pytest.mark.parametrize(
+    ("aside", "inside", "outside"),
+    [
+        ([], [], [(1, 4), (9, 10)]),
+        ([(1, 10)], [(1, 4), (9, 10)], []),
+        ([(3, 9)], [(3, 4), (9, 9)], [(1, 2), (10, 10)]),
+        ([(2, 2), (4, 4)], [(2, 2), (4, 4)], [(1, 1), (3, 3), (9, 10)]),
+        ([(11, 20)], [], [(1, 4), (9, 10)]),
+    ],
+)
+def test_split(aside: list[tuple[int, int]], inside: list[tuple[int, int]], outside: list[tuple[int, int]]) -> None:
+    """Given free ranges, and those that were loaded aside / Then each unit is on its side."""
+    assert split([(1, 4), (9, 10)], aside) == (inside, outside)

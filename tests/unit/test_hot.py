@@ -7,7 +7,7 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from flashsale.api import hot, picture, replies
+from flashsale.api import answers, hot, picture, replies
 from flashsale.api.picture import Target
 from flashsale.coalesce import CrowdedError
 from flashsale.metrics import api_metrics
@@ -27,7 +27,7 @@ def target() -> Target:
 @pytest.mark.parametrize("outcome", [one for one in Outcome if one is not Outcome.UNAVAILABLE])
 def test_both_ways_out_say_the_same(target: Target, outcome: Outcome) -> None:
     """Given any answer / Then what goes out as bytes is what ASGI is given: the same headers, the same body."""
-    told = hot.told(target, Answer(outcome, order=uuid.uuid4().hex, unit=7, accepted_ms=5))
+    told = answers.told(target, Answer(outcome, order=uuid.uuid4().hex, unit=7, accepted_ms=5))
     *headers, (name, length) = told.headers
     assert (name, int(length)) == (b"content-length", len(told.body))
     assert told == replies.reply(told.status, told.body, headers)
@@ -36,7 +36,7 @@ def test_both_ways_out_say_the_same(target: Target, outcome: Outcome) -> None:
 def test_a_win_is_written_as_json(target: Target) -> None:
     """Given a win / Then its body is JSON, as another writes it, with the time by which it is to be paid."""
     order = uuid.uuid4()
-    told = hot.told(target, Answer(Outcome.WON, order=order.hex, unit=7, accepted_ms=5))
+    told = answers.told(target, Answer(Outcome.WON, order=order.hex, unit=7, accepted_ms=5))
     data = {
         "outcome": "WON", "order": str(order), "sale": "mi3", "item": "a", "unit": 7, "level": "accepted",
         "pay_before_ms": 5 + 900_000,

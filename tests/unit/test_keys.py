@@ -28,8 +28,9 @@ def test_every_key_has_the_hash_tag_once() -> None:
 def test_the_names_are_frozen() -> None:
     """Given a store written by an older flashsale / Then its keys are found again."""
     assert sorted(names()) == [
-        "fs:{mi3.2}:buyers", "fs:{mi3.2}:counts", "fs:{mi3.2}:free:7", "fs:{mi3.2}:lease", "fs:{mi3.2}:loads",
-        "fs:{mi3.2}:outbox", "fs:{mi3.2}:received", "fs:{mi3.2}:reserved:7", "fs:{mi3.2}:sale", "fs:{mi3.2}:transfers",
+        "fs:{mi3.2}:buyers", "fs:{mi3.2}:counts", "fs:{mi3.2}:free:7", "fs:{mi3.2}:lease",
+        "fs:{mi3.2}:loads", "fs:{mi3.2}:outbox", "fs:{mi3.2}:received", "fs:{mi3.2}:reserved:7", "fs:{mi3.2}:sale",
+        "fs:{mi3.2}:spent:7", "fs:{mi3.2}:transfers",
     ]  # fmt: skip
 
 

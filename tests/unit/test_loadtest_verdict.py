@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from flashsale.audit import POOL_PUBLIC, Audit, ItemAudit
+from flashsale.audit import Audit, ItemAudit
 from flashsale.outcomes import Outcome
-from flashsale.sale import Sale
+from flashsale.sale import Sale, UnitPool
 from loadtest import verdict
 from loadtest.records import OTHER, Answers, Seen
 from loadtest.verdict import Landed
@@ -47,7 +47,7 @@ def _landed() -> Landed:
 def _audited(*, free: int, live: int, missing: tuple[int, ...] = ()) -> Audit:
     items = tuple(
         ItemAudit(
-            item=item, pool=POOL_PUBLIC, loaded=2, free=free, moving=0, outbox=0, live=live, returning=0,
+            item=item, pool=UnitPool.PUBLIC, loaded=2, free=free, moving=0, outbox=0, live=live, returning=0,
             missing=missing, doubled=(), beyond=(), counter_off=0,
         )
         for item in "ab"

@@ -19,7 +19,7 @@ from openapi_spec_validator import validate
 from starlette.routing import Route
 
 from flashsale import purchase
-from flashsale.api import app, hot, looks, openapi, orders, picture
+from flashsale.api import answers, app, looks, openapi, orders, picture
 from flashsale.api.replies import PREFIX, Reply, slug_of
 from flashsale.config import Settings
 from flashsale.order import Order, State
@@ -143,7 +143,7 @@ def test_a_win_is_described_as_it_is_told(document: dict[str, Any]) -> None:
     """Given a win / Then its body is just that of the schema, and its Location is described."""
     answer = purchase.Answer(Outcome.WON, order=uuid.uuid4().hex, unit=7, accepted_ms=5)
     targets = picture.targets_of({"mi3": picture_of(samples.sale("mi3"))}, early=True)
-    reply = hot.told(targets["/api/v1/sales/mi3/items/a/purchase"], answer)
+    reply = answers.told(targets["/api/v1/sales/mi3/items/a/purchase"], answer)
     _same_fields(document, "Won", orjson.loads(reply.body))
     path = "/api/v1/sales/{sale}/items/{item}/purchase"
     response = document["paths"][path]["post"]["responses"][str(reply.status)]
@@ -175,8 +175,9 @@ def _routes() -> list[Route]:
     nothing = cast(Any, None)
     made = app._routes(
         Settings.model_validate({"sandbox": True}), opened=nothing, pictures=nothing, proofs=nothing,
-        watchers=nothing, trust=cast(Any, SimpleNamespace(right_keys=None, identities=None, webhook=None)),
-        client=nothing, metrics=nothing,
+        watchers=nothing, client=nothing,
+        trust=cast(Any, SimpleNamespace(right_keys=None, identities=None, webhook=None, code_keys=None)),
+        metrics=nothing, redemptions=nothing, confirmations=nothing, protection=nothing,
     )  # fmt: skip
     return [route for route in made if isinstance(route, Route)]
 

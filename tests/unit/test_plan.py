@@ -149,3 +149,17 @@ def test_a_title_with_a_control_character_is_refused(sign: str) -> None:
     """Given a title with a character that Postgres can't hold, or that would move a terminal / Then it is refused."""
     assert "items.0.title.zh" in refused(changed('zh = "银色"', f'zh = "a{sign}b"'))
     assert "title.en" in refused(changed('en = "Mi 3"', f'en = "{sign}"'))
+
+
+def test_units_for_codes() -> None:
+    """Given a plan that sets units aside / Then it takes F-codes, with none too; each item has to say how many."""
+    assert not plan.read(PLAN).takes_fcodes
+    none = changed("stock = 100", "stock = 100\nfcode_stock = 0")
+    none = none.replace("stock = 50", "stock = 50\nfcode_stock = 7")
+    read = plan.read(none)
+    assert (read.takes_fcodes, [item.fcode_stock for item in read.items]) == (True, [0, 7])
+    assert plan.from_data(read.model_dump(mode="json")) == read
+    assert "give each item its fcode_stock" in refused(changed("stock = 100", "stock = 100\nfcode_stock = 5"))
+    many = none.replace("fcode_stock = 0", f"fcode_stock = {limits.UNITS_PER_ITEM_MAX}")
+    assert "silver has more than" in refused(many)
+    assert "fcode_stock" in refused(none.replace("fcode_stock = 7", "fcode_stock = -1"))

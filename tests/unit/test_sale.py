@@ -1,9 +1,12 @@
 """The states of a sale: every verb in every state, and what the clock makes of a state."""
 
+from dataclasses import replace
+
 import pytest
 
 from flashsale.errors import StateError
-from flashsale.sale import State, Verb, next_state, state_at
+from flashsale.keys import Bucket
+from flashsale.sale import State, UnitPool, Verb, next_state, state_at
 from tests.support.samples import sale
 
 LEADS_TO = {
@@ -74,3 +77,20 @@ def test_every_fan_has_a_bucket_of_this_sale() -> None:
     """Given a sale of one bucket / Then all fans are in it."""
     given = sale("mi3")
     assert {given.bucket_of(fan) for fan in ("alice", "bob")} == set(given.all_buckets)
+
+
+def test_the_buckets_of_a_sale() -> None:
+    """Given a sale of two buckets / Then it has those; where it takes F-codes, one more behind them, which is not
+    everybody's, and where a fan's lines may be beside their own."""
+    plain = replace(sale("mi3"), buckets=2)
+    assert plain.all_buckets == plain.public_buckets == (Bucket("mi3", 0), Bucket("mi3", 1))
+    assert (plain.fcode_bucket, plain.buckets_in(UnitPool.FCODE)) == (None, ())
+    assert plain.buckets_of("alice") == (plain.bucket_of("alice"),)
+    coded = replace(plain, takes_fcodes=True)
+    assert coded.all_buckets == (*plain.all_buckets, Bucket("mi3", 2))
+    assert coded.public_buckets == coded.buckets_in(UnitPool.PUBLIC) == plain.all_buckets
+    assert (coded.fcode_bucket, coded.buckets_in(UnitPool.FCODE)) == (Bucket("mi3", 2), (Bucket("mi3", 2),))
+    assert [coded.pool_of(number) for number in range(3)] == [UnitPool.PUBLIC, UnitPool.PUBLIC, UnitPool.FCODE]
+    fans = [f"fan{n}" for n in range(50)]
+    assert [coded.bucket_of(fan) for fan in fans] == [plain.bucket_of(fan) for fan in fans]
+    assert all(coded.buckets_of(fan) == (coded.bucket_of(fan), Bucket("mi3", 2)) for fan in fans)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from flashsale.audit import Audit, ItemAudit
 from flashsale.cli import rehearse, results, show
+from flashsale.sale import UnitPool
 from loadtest.faults import runs
 from loadtest.rehearsal import Options
 
@@ -65,7 +66,7 @@ def test_a_pipe_has_a_line_for_each_row(pipe: io.StringIO) -> None:
 
 def test_the_audit_fits(terminal: io.StringIO) -> None:
     """Given a large sale / When its audit is shown in 80 columns / Then it is a table with every header whole."""
-    item = ItemAudit("silver", "public", 100_000, 60_000, 0, 120, 39_880, 0, (), (), (), 0)
+    item = ItemAudit("silver", UnitPool.PUBLIC, 100_000, 60_000, 0, 120, 39_880, 0, (), (), (), 0)
     show.audit_table(Audit("mi3", (item,), 0))
     lines = terminal.getvalue().splitlines()
     assert lines[1].split() == ["item", "loaded", "free", "moving", "outbox", "live", "returning", "held", "off", "by"]
