@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     state_dir: Path = Field(Path(".flashsale"), description="where the embedded pair and the sandbox keep their data")
     replicas: Annotated[int, Field(ge=1, le=5)] = 1  # how many must have a win at level replicated
     right_keys: str = Field("", description="id:hex of 32 bytes, comma separated; the first signs, all check")
+    fcode_keys: str = Field("", description="as right_keys, for F-codes; empty: made from right_keys, which must stay")
     jwt_key: str = Field("", description="the shop's HS256 key for identity tokens, 32 characters or more")
     jwt_jwks: str = Field("", description="https address or file of the shop's JWKS, instead of jwt_key")
     jwt_issuer: str = Field("", description="the issuer that identity tokens must name; empty: any")
@@ -86,7 +87,7 @@ class Settings(BaseSettings):
             raise ValueError("must begin with postgresql://")
         return _with_good_port(dsn)
 
-    @field_validator("right_keys")
+    @field_validator("right_keys", "fcode_keys")
     @classmethod
     def _rights(cls, text: str) -> str:
         if text:

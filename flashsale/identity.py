@@ -18,11 +18,13 @@ import orjson
 from flashsale import rights
 from flashsale.config import Settings, parse_right_keys
 from flashsale.errors import BadInputError, SurroundingsError
+from flashsale.fcode import CodeKeys
 from flashsale.rights import RightKeys
 
 _PUBLIC_KEY_ALGORITHMS: Final = ["RS256", "ES256", "EdDSA"]
 _SANDBOX_TOKEN_S: Final = 30 * 86_400
 _LEEWAY_S: Final = 30
+_CODES: Final = b"flashsale-fcodes"
 _JWKS_WAIT_S: Final = 3
 
 
@@ -39,6 +41,7 @@ class Secrets:
     """What a process needs to know and never shows."""
 
     right_keys: RightKeys
+    code_keys: CodeKeys
     jwt_key: str
     webhook_secret: str
 
@@ -63,7 +66,23 @@ def secrets_of(settings: Settings) -> Secrets:
         raise BadInputError("FLASHSALE_JWT_KEY: is missing; set it or FLASHSALE_JWT_JWKS to the shop's key")
     if not webhook_secret:
         raise BadInputError("FLASHSALE_WEBHOOK_SECRET: is missing; set it to the payment provider's whsec_… secret")
-    return Secrets(parse_right_keys(right_keys), jwt_key, webhook_secret)
+    return Secrets(parse_right_keys(right_keys), _code_keys(settings.fcode_keys, right_keys), jwt_key, webhook_secret)
+
+
+def code_keys_of(settings: Settings) -> CodeKeys:
+    """The keys of F-codes alone, for ops. Raises BadInputError that names the variable when they are missing."""
+    made = _sandbox_secrets(settings.state_dir) if settings.sandbox else {}
+    right_keys = settings.right_keys or made.get("right_keys", "")
+    if not settings.fcode_keys and not right_keys:
+        raise BadInputError(
+            "FLASHSALE_FCODE_KEYS: is missing; set it, or FLASHSALE_RIGHT_KEYS, to what the api processes have"
+        )
+    return _code_keys(settings.fcode_keys, right_keys)
+
+
+def _code_keys(fcode_keys: str, right_keys: str) -> CodeKeys:
+    """Those that are set, or some made from the right keys."""
+    return CodeKeys(parse_right_keys(fcode_keys or right_keys).derived(_CODES))
 
 
 def _sandbox_secrets(state: Path) -> dict[str, str]:

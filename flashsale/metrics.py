@@ -67,6 +67,7 @@ class ApiMetrics:
     decided: OutcomeTally
     refused_early: OutcomeTally
     reserved: OutcomeTally
+    redeemed: OutcomeTally
     batch_size: Spread
     batch_wait_seconds: Spread
     reply_seconds: Spread
@@ -103,6 +104,7 @@ def api_metrics() -> ApiMetrics:
         decided=tally("purchase_decided", "Attempts decided by the script, by outcome."),
         refused_early=tally("purchase_refused_early", "Attempts refused by the process itself, by outcome."),
         reserved=tally("reservation_decided", "Reservation requests, by outcome."),
+        redeemed=tally("fcode_decided", "F-codes that fans sent, by outcome."),
         batch_size=Spread("flashsale_batch_attempts", "Attempts in one script call.", _BATCH_SIZES, registry),
         batch_wait_seconds=seconds(
             "batch_wait", "How long the first attempt of a script call waited for the one before it."

@@ -23,21 +23,24 @@ from flashsale.api.confirmations import Confirmations
 from flashsale.api.connections import Connections
 from flashsale.api.entrance import Entrance
 from flashsale.api.events import Watchers
+from flashsale.api.fcodes import Fcodes
 from flashsale.api.hooks import Hooks, Sandbox
 from flashsale.api.hot import Hot
 from flashsale.api.looks import Looks
 from flashsale.api.orders import Orders
 from flashsale.api.picture import Pictures
-from flashsale.api.protection import protection_of
+from flashsale.api.protection import Protection, protection_of
 from flashsale.api.replies import Receive, RefusedError, Scope, Send, problem
 from flashsale.api.turns import Turns
 from flashsale.challenge import Challenges
 from flashsale.config import Settings, settling_of
 from flashsale.errors import BadInputError
+from flashsale.fcode import CodeKeys
 from flashsale.identity import Identities, secrets_of
 from flashsale.metrics import ApiMetrics, api_metrics
 from flashsale.proof import Proofs
 from flashsale.purchase import Purchases
+from flashsale.redeem import Redemptions
 from flashsale.reservation import Reservations
 from flashsale.rights import RightKeys
 from flashsale.router import Router
@@ -54,6 +57,7 @@ class Trust:
     """What a process checks others by."""
 
     right_keys: RightKeys
+    code_keys: CodeKeys
     identities: Identities
     webhook: Webhook
 
@@ -65,7 +69,7 @@ def trust_of(settings: Settings) -> Trust:
         webhook = Webhook(secrets.webhook_secret)
     except (ValueError, EmptyWebhookSecretError) as fault:
         raise BadInputError("FLASHSALE_WEBHOOK_SECRET: must be whsec_ and base64, as the provider gives it") from fault
-    return Trust(secrets.right_keys, Identities(settings, secrets.jwt_key), webhook)
+    return Trust(secrets.right_keys, secrets.code_keys, Identities(settings, secrets.jwt_key), webhook)
 
 
 class Api:
@@ -129,23 +133,24 @@ async def _assembled(settings: Settings, trust: Trust, watchers: Watchers, metri
     addresses = stores.addresses_of(settings)
     async with (
         stores.opened(
-            redis_url=addresses.redis_url,
-            postgres_dsn=addresses.postgres_dsn,
-            connections=_POSTGRES_CONNECTIONS,
+            redis_url=addresses.redis_url, postgres_dsn=addresses.postgres_dsn, connections=_POSTGRES_CONNECTIONS
         ) as opened,
         httpx.AsyncClient(timeout=5) as client,
-        _routers(addresses.redis_url) as (fast, waiting, proving),
+        _routers(addresses.redis_url) as (fast, waiting, proving, redeeming),
     ):
         await doctor_facts.refuse_unfit(addresses, opened.postgres)
         pictures = Pictures(opened, Turns(metrics.sold_out_seconds, metrics.back_seconds))
         await pictures.begin()
         confirmations = Confirmations()
-        purchases = _purchases(settings, fast, waiting, metrics=metrics)
+        settling = settling_of(settings, cluster=fast.cluster)
+        purchases = Purchases(fast, waiting=waiting, settling=settling, on_batch=metrics.batch)
+        redemptions = Redemptions(redeeming, waiting=waiting, settling=settling, on_batch=metrics.batch)
         reservations = Reservations(fast)
-        proofs = Proofs(proving, settling=settling_of(settings, cluster=proving.cluster))
+        protection = protection_of(settings, metrics)
+        proofs = Proofs(proving, settling=settling)
         routes = _routes(
             settings, opened=opened, pictures=pictures, proofs=proofs, watchers=watchers, trust=trust, client=client,
-            metrics=metrics,
+            metrics=metrics, redemptions=redemptions, confirmations=confirmations, protection=protection,
         )  # fmt: skip
         keeping = [
             asyncio.create_task(pictures.keep()),
@@ -159,10 +164,8 @@ async def _assembled(settings: Settings, trust: Trust, watchers: Watchers, metri
                 purchases=purchases,
                 confirmations=confirmations,
                 entrance=_entrance(reservations, trust, metrics),
-                challenges=ChallengeDesk(
-                    Challenges(trust.right_keys, tries=settings.challenge_tries), trust.right_keys, metrics
-                ),
-                protection=protection_of(settings, metrics),
+                challenges=_challenge_desk(settings, trust, metrics),
+                protection=protection,
                 right_keys=trust.right_keys,
                 metrics=metrics,
                 looks=Looks(pictures, sandbox=settings.sandbox),
@@ -170,22 +173,28 @@ async def _assembled(settings: Settings, trust: Trust, watchers: Watchers, metri
         finally:
             watchers.close()
             pictures.stop()
-            await purchases.drain()
-            await reservations.drain()
+            for taken_in in (purchases, reservations, redemptions):
+                await taken_in.drain()
             for task in keeping:
                 task.cancel()
             await asyncio.gather(*keeping, return_exceptions=True)
 
 
 @asynccontextmanager
-async def _routers(url: str) -> AsyncIterator[tuple[Router, Router, Router]]:
-    """The ways to the buckets: for what is answered at once, for presses that wait for a level, for looks that do."""
-    fast, waiting, proving = [await stores.open_router(url) for _ in range(3)]
+async def _routers(url: str) -> AsyncIterator[tuple[Router, Router, Router, Router]]:
+    """The ways to the buckets: for what is answered at once, for presses that wait for a level, for looks that do, and
+    for F-codes."""
+    fast, waiting, proving, redeeming = [await stores.open_router(url) for _ in range(4)]
     try:
-        yield fast, waiting, proving
+        yield fast, waiting, proving, redeeming
     finally:
-        for router in (fast, waiting, proving):
+        for router in (fast, waiting, proving, redeeming):
             await router.aclose()
+
+
+def _challenge_desk(settings: Settings, trust: Trust, metrics: ApiMetrics) -> ChallengeDesk:
+    challenges = Challenges(trust.right_keys, tries=settings.challenge_tries)
+    return ChallengeDesk(challenges, trust.right_keys, metrics)
 
 
 def _entrance(reservations: Reservations, trust: Trust, metrics: ApiMetrics) -> Entrance:
@@ -195,11 +204,6 @@ def _entrance(reservations: Reservations, trust: Trust, metrics: ApiMetrics) -> 
         identities=trust.identities,
         reserved=metrics.reserved,
     )
-
-
-def _purchases(settings: Settings, fast: Router, waiting: Router, *, metrics: ApiMetrics) -> Purchases:
-    settling = settling_of(settings, cluster=fast.cluster)
-    return Purchases(fast, waiting=waiting, settling=settling, on_batch=metrics.batch)
 
 
 def _routes(
@@ -212,6 +216,9 @@ def _routes(
     trust: Trust,
     client: httpx.AsyncClient,
     metrics: ApiMetrics,
+    redemptions: Redemptions,
+    confirmations: Confirmations,
+    protection: Protection,
 ) -> list[BaseRoute]:
     orders = Orders(
         stores=opened,
@@ -221,26 +228,20 @@ def _routes(
         watchers=watchers,
         sandbox=settings.sandbox,
     )
+    fcodes = Fcodes(
+        pictures=pictures, redemptions=redemptions, confirmations=confirmations, identities=trust.identities,
+        protection=protection, code_keys=trust.code_keys, metrics=metrics,
+    )  # fmt: skip
     hooks = Hooks(stores=opened, webhook=trust.webhook)
-    machines = pages.Machines(stores=opened, pictures=pictures, metrics=metrics)
-    static = pages.Pages()
     routes: list[BaseRoute] = [
+        Route(f"{_BASE}/fcodes/redeem", fcodes.redeem, methods=["POST"]),
         Route(f"{_BASE}/orders", orders.listing),
         Route(f"{_BASE}/orders/{{order}}", orders.one),
         Route(f"{_BASE}/orders/{{order}}/events", orders.events),
         Route(f"{_BASE}/orders/{{order}}/payment", orders.pay, methods=["POST"]),
         Route(f"{_BASE}/orders/{{order}}/cancellation", orders.cancel, methods=["POST"]),
         Route(f"{_BASE}/hooks/payment", hooks.payment, methods=["POST"]),
-        Route("/healthz", machines.healthz),
-        Route("/readyz", machines.readyz),
-        Route("/metrics", machines.metrics),
-        Route("/openapi.json", pages.description),
-        Route("/docs", pages.docs),
-        Route("/problems/{slug}", pages.problem_page),
-        Route("/s", static.page),
-        Route("/s/{sale}", static.page),
-        Route("/static/{name}", static.static),
-        Route("/", lambda request: RedirectResponse("/s")),
+        *_routes_for_all(pages.Machines(stores=opened, pictures=pictures, metrics=metrics), pages.Pages()),
     ]
     if settings.sandbox:
         sandbox = Sandbox(
@@ -252,6 +253,22 @@ def _routes(
             Route(f"{_BASE}/sandbox/payments/{{payment}}", sandbox.pay, methods=["POST"]),
         ]
     return routes
+
+
+def _routes_for_all(machines: pages.Machines, static: pages.Pages) -> list[Route]:
+    """What asks for no identity."""
+    return [
+        Route("/healthz", machines.healthz),
+        Route("/readyz", machines.readyz),
+        Route("/metrics", machines.metrics),
+        Route("/openapi.json", pages.description),
+        Route("/docs", pages.docs),
+        Route("/problems/{slug}", pages.problem_page),
+        Route("/s", static.page),
+        Route("/s/{sale}", static.page),
+        Route("/static/{name}", static.static),
+        Route("/", lambda request: RedirectResponse("/s")),
+    ]
 
 
 def _own_address(request: Request) -> str:

@@ -7,7 +7,8 @@ from flashsale.api import replies
 from flashsale.api.bodies import body_fault, has_body, read_json
 from flashsale.api.picture import SalePicture, right_expires_s
 from flashsale.api.replies import Receive, RefusedError, Reply, refusal
-from flashsale.identity import Identities, IdentityAwayError, NoIdentityError
+from flashsale.api.who import fan_of
+from flashsale.identity import Identities
 from flashsale.metrics import OutcomeTally
 from flashsale.outcomes import Outcome
 from flashsale.reservation import Request, Reservations
@@ -70,12 +71,7 @@ class Entrance:
         )
 
     async def _fan(self, authorization: bytes) -> str:
-        try:
-            return await self._identities.fan_of(authorization.decode("latin-1"))
-        except NoIdentityError as fault:
-            raise RefusedError(replies.unauthorized(str(fault))) from fault
-        except IdentityAwayError as away:
-            raise RefusedError(replies.IDENTITY_AWAY) from away
+        return await fan_of(self._identities, authorization.decode("latin-1"))
 
 
 def _right(picture: SalePicture, fan: str, channel: str) -> Right:

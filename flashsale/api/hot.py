@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from flashsale import clock, limits
 from flashsale.api import replies
+from flashsale.api.answers import told
 from flashsale.api.bodies import has_body, pass_over_body
 from flashsale.api.challenges import ChallengeDesk
 from flashsale.api.confirmations import Confirmations
@@ -37,8 +38,6 @@ _log = logging.getLogger(__name__)
 _KEY_BYTES: Final = string.ascii_letters.encode() + string.digits.encode() + b"-_"
 _RETRY: Final = b"retry=1"
 _RIGHT_SCHEME: Final = b"Right "
-_ORDER_PATH: Final = f"{PREFIX}orders/"
-_WON_HEAD: Final = "content-type: application/json\r\ncache-control: no-store\r\nlocation: "
 _WON: Final = Outcome.WON  # see purchase.py
 _CONFIRMED: Final = Level.CONFIRMED
 _NOBODY: Final = Challenged.OFF
@@ -262,7 +261,7 @@ class Hot:
         """The lane of the fan's bucket; which lanes a path has is found out once."""
         lanes = self._lanes.get(path)
         if lanes is None:
-            buckets = target.picture.sale.all_buckets
+            buckets = target.picture.sale.public_buckets
             level = target.picture.sale.ack
             lanes = self._lanes[path] = tuple(
                 self._purchases.lane(bucket, target.item, level=level) for bucket in buckets
@@ -273,31 +272,3 @@ class Hot:
         self._metrics.reply_seconds.observe(time.perf_counter() - press.started)
         self._metrics.decided.counts[answer.outcome] += 1
         return told(press.target, answer)
-
-
-def told(target: Target, answer: Answer) -> Reply:
-    """An answer as HTTP. Made for the fan, so nobody keeps it."""
-    if answer.outcome is _WON:
-        return _won(target, answer)
-    match answer.outcome:
-        case Outcome.ALREADY_BOUGHT:
-            return refusal(Outcome.ALREADY_BOUGHT, order=_dashed(answer.order))
-        case Outcome.NOT_OPEN:
-            return refusal(Outcome.NOT_OPEN, opens_ms=target.picture.sale.opens_ms, shared=False)
-        case outcome:
-            return replies.BY_OUTCOME[outcome]
-
-
-def _won(target: Target, answer: Answer) -> Reply:
-    """The reply to a win. It is made for each, so it is filled in rather than encoded: nothing in it needs escaping."""
-    order, pay_before_ms = _dashed(answer.order), answer.accepted_ms + target.pay_window_ms
-    body = (
-        f'{{"outcome":"WON","order":"{order}",{target.names},"unit":{answer.unit},"level":"{answer.level}",'
-        f'"pay_before_ms":{pay_before_ms}}}'
-    )
-    head = f"{_WON_HEAD}{_ORDER_PATH}{order}\r\ncontent-length: {len(body)}\r\n\r\n"
-    return Reply(201, (head + body).encode())
-
-
-def _dashed(order: str) -> str:
-    return f"{order[:8]}-{order[8:12]}-{order[12:16]}-{order[16:20]}-{order[20:]}"

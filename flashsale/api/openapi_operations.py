@@ -149,6 +149,22 @@ OPERATIONS: Final = (
         security=(("Right",), ("Bearer",)),
     ),
     Operation(
+        "redeem_fcode", "post", f"{_BASE}/fcodes/redeem", _BUYING,
+        "Redeem an F-code",
+        "Buys the item that the code is for, from its own time on, before the sale opens too. It needs no reservation, "
+        "and the order takes none of the fan's places under `per_fan_limit`. How the code is typed does not matter: "
+        "case, spaces and hyphens, I and L for 1, O for 0. Safe to repeat without a key: the same code, sent again by "
+        "the same fan, tells the same win. Counted as a press. What is wrong with a code by itself is told without "
+        "asking any store: a typo, with the `group` (1 to 4) where it is if that is certain, or a forged one. Who "
+        f"sends more than {limits.FCODE_GUESSES_BURST} of those is answered `TOO_OFTEN` for a while.",
+        (Answer(201, "You have it: this unit is yours to pay for", "Won",
+                headers=_NO_STORE | {"Location": "The order"}),),
+        problems.code_problems(),
+        security=_BEARER,
+        body="CodeRequest",
+        body_required=True,
+    ),
+    Operation(
         "list_orders", "get", f"{_BASE}/orders", _ORDERS,
         "Your orders",
         f"Newest first, those that are still on their way to the database included; of those that are there, the "

@@ -73,6 +73,16 @@ def solution_problems() -> tuple[Reply, ...]:
     return (BAD_INPUT, replies.TOO_LARGE, replies.NOT_JSON, refused, *challenge_problems())
 
 
+def code_problems() -> tuple[Reply, ...]:
+    """How an F-code may be refused."""
+    before = {Outcome.CODE_FORGED, Outcome.UNKNOWN, Outcome.TOO_OFTEN}
+    mistyped = refusal(Outcome.CODE_MISTYPED, detail="it seems to be in group 2 of the four", group=2)
+    return (
+        BAD_INPUT, NO_IDENTITY, replies.IDENTITY_AWAY, replies.TOO_LARGE, replies.NOT_JSON, mistyped,
+        *_refusals("redeem", before),
+    )  # fmt: skip
+
+
 def facts_of(reply: Reply) -> dict[str, Any]:
     """The body of a problem."""
     data: dict[str, Any] = orjson.loads(reply.body)

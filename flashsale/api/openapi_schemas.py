@@ -173,6 +173,7 @@ def _buying_schemas() -> dict[str, Shape]:
         "level": {**_LEVEL, "description": "How durable the win is by now; the order tells when it is confirmed"},
         "pay_before_ms": _ms("Until when to pay", EXAMPLE_OPENS_MS + 900_312),
     }
+    code = {"code": text("The code", "F-2WX9A-7K3QM-0VJ4T-H8ZC1", maxLength=limits.FCODE_LENGTH_MAX)}
     asked = {"channel": {**_CHANNEL, "description": "One of the sale's channels; without it, the first"}}
     return {
         "ReservationRequest": {
@@ -181,6 +182,10 @@ def _buying_schemas() -> dict[str, Shape]:
         },
         "Reserved": _plain("A place in the list, with the right it gives.", reserved),
         "Won": _plain("A unit that is yours to pay for.", won),
+        "CodeRequest": {
+            **_plain("An F-code, as the fan typed it.", code),
+            "additionalProperties": False,
+        },
     }
 
 

@@ -16,7 +16,8 @@ from flashsale.api.bodies import pass_over_body
 from flashsale.api.events import TooManyWatchersError, Watchers
 from flashsale.api.picture import Pictures
 from flashsale.api.replies import RefusedError, problem
-from flashsale.identity import Identities, IdentityAwayError, NoIdentityError
+from flashsale.api.who import fan_of
+from flashsale.identity import Identities
 from flashsale.order import Order
 from flashsale.proof import Proofs
 from flashsale.sale import SLUG
@@ -108,12 +109,7 @@ class Orders:
         return replies.success(200, shown(now)).response()
 
     async def _fan(self, request: Request) -> str:
-        try:
-            return await self._identities.fan_of(request.headers.get("authorization", ""))
-        except NoIdentityError as refused:
-            raise RefusedError(replies.unauthorized(str(refused))) from refused
-        except IdentityAwayError as away:
-            raise RefusedError(replies.IDENTITY_AWAY) from away
+        return await fan_of(self._identities, request.headers.get("authorization", ""))
 
     async def _own_confirmed(self, request: Request) -> Order:
         """The asker's order, once it is in Postgres; there alone it can be paid and cancelled."""

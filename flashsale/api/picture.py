@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import orjson
 
-from flashsale import ledger, limits, memory, stock, stores
+from flashsale import batch, ledger, limits, memory, stock, stores
 from flashsale.api.replies import PREFIX, SHARED, Reply, refusal, reply
 from flashsale.api.turns import Turns
+from flashsale.batch import Batch
 from flashsale.errors import SurroundingsError
 from flashsale.keys import Bucket
 from flashsale.outcomes import Outcome
@@ -66,7 +67,7 @@ class Target:
 class Pictures:
     """All sales that are not drafts. keep() renews it; the rest only looks things up.
 
-    targets: every purchase path there is.
+    targets: every purchase path there is. batches: of F-codes, by number.
     """
 
     def __init__(self, opened: Stores, turns: Turns | None = None) -> None:
@@ -77,6 +78,7 @@ class Pictures:
         self._by_name: dict[str, SalePicture] = {}
         self._facts: dict[str, list[BucketFacts]] = {}
         self.targets: dict[str, Target] = {}
+        self.batches: dict[int, Batch] = {}
         self._seen = 0.0
         self._stopping = False
         self.listing, self.listing_etag = _shown([])
@@ -133,7 +135,9 @@ class Pictures:
             try:
                 async with asyncio.timeout(patience_s), self._stores.postgres.acquire() as connection:
                     sales = await ledger.every(connection, drafts=False)
+                    batches = await batch.of_sales(connection, sales)
                 self._sales = [sale for sale in sales if sale.in_buckets]
+                self.batches = {one.batch: one for one in batches}
             except stores.POSTGRES_TROUBLE as trouble:
                 _log.warning("picture.plans_stale trouble=%s: %s", type(trouble).__name__, trouble)
         buckets = [bucket for sale in self._sales for bucket in sale.all_buckets]
@@ -186,7 +190,11 @@ def targets_of(pictures: Mapping[str, SalePicture], *, early: bool) -> dict[str,
 
 
 def draw(sale: Sale, facts: Sequence[BucketFacts], before: Sequence[BucketFacts] | None = None) -> SalePicture:
-    """The picture of a sale from what its buckets say. before: what they said at the look before."""
+    """The picture of a sale from what its buckets say. before: what they said at the look before.
+
+    Everybody's buckets alone count: what is set aside for F-codes is not on sale to them.
+    """
+    facts, before = facts[: sale.buckets], before and before[: sale.buckets]
     known = all(one.holds(sale) for one in facts)
     bucket_now_ms = min(one.now_ms for one in facts)
     state = str(sale.state)

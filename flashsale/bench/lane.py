@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from flashsale import clock, purchase, rights
-from flashsale.api import hot
+from flashsale.api import answers
 from flashsale.api.connections import Connections
 from flashsale.api.hot import Hot
 from flashsale.api.picture import Pictures
@@ -208,7 +208,7 @@ def _steps(press: Press, lane: Hot, keys: RightKeys, pictures: Pictures) -> dict
     right = cast(rights.Right, keys.check(press.right, sale=OPEN, now_s=clock.now_s()))
     decided = (_ACCEPTED_MS, Outcome.WON.value, 7, Level.ACCEPTED)
     answer = purchase.answer_of(order, decided)
-    protection, told = lane._protection, hot.told  # noqa: SLF001 -- its own bench
+    protection, told = lane._protection, answers.told  # noqa: SLF001 -- its own bench
     others = cycle(fans(_STEP_CALLS))
     return {
         "right checked": lambda: keys.check(press.right, sale=OPEN, now_s=0.0),

@@ -5,6 +5,7 @@ from flashsale.cli import audit as audit_verb
 from flashsale.cli import bench as bench_verb
 from flashsale.cli import demo as demo_verb
 from flashsale.cli import doctor as doctor_verb
+from flashsale.cli import fcode as fcode_verbs
 from flashsale.cli import outbox as outbox_verbs
 from flashsale.cli import payment as payment_verbs
 from flashsale.cli import plan as plan_verb
@@ -21,6 +22,7 @@ def all_verbs() -> None:
     app.command("up")(serve_verbs.up)
     app.command("migrate")(serve_verbs.migrate)
     app.add_typer(sale_verbs.app, name="sale")
+    app.add_typer(fcode_verbs.app, name="fcode")
     app.add_typer(payment_verbs.app, name="payment")
     app.add_typer(outbox_verbs.app, name="outbox")
     app.command("serve")(serve_verbs.serve)

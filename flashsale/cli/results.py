@@ -8,6 +8,7 @@ from flashsale.cli import show
 from flashsale.cli.options import Json, Name
 from flashsale.cli.run import opened, run
 from flashsale.queries import query
+from flashsale.rights import LANE_PUBLIC
 from flashsale.sale import Sale
 
 
@@ -75,7 +76,7 @@ async def _gather(name: str) -> dict[str, Any]:
             {
                 "channel": row["channel"],
                 "lane": row["lane"],
-                "reserved": _reserved(sale, facts, row["channel"]),
+                "reserved": _reserved(sale, facts, row["channel"]) if row["lane"] == LANE_PUBLIC else 0,
                 "sold": row["live"],
                 "paid": row["paid"],
             }

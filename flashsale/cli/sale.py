@@ -14,7 +14,7 @@ from flashsale.cli.options import Actor, Json, Name
 from flashsale.cli.run import opened, operations, run
 from flashsale.errors import BadInputError
 from flashsale.operations import Operations
-from flashsale.sale import Challenged, Sale, State, Verb
+from flashsale.sale import Challenged, Sale, State, UnitPool, Verb
 
 _CHALLENGED = {
     Challenged.OFF: "Nobody has to solve a challenge.",
@@ -141,6 +141,7 @@ def add_stock(
     sale: Name,
     item: Annotated[str, typer.Argument(help="The item's name.", metavar="ITEM")],
     units: Annotated[int, typer.Argument(help="How many more units.", metavar="UNITS")],
+    pool: Annotated[UnitPool, typer.Option(help="For everybody, or set aside for F-codes.")] = UnitPool.PUBLIC,
     json: Json = False,
     actor: Actor = None,
 ) -> None:
@@ -151,10 +152,11 @@ def add_stock(
 
     async def work() -> tuple[Sale, int]:
         async with operations(actor) as ops:
-            return await _with_closed(ops, await ops.add_stock(sale, item, units))
+            return await _with_closed(ops, await ops.add_stock(sale, item, units, pool=pool))
 
     now, closed = run(work())
-    _told(now, json, _on_sale(now, closed, show.counted(units, "more unit", "more units") + f" of {item}"))
+    what = show.counted(units, "more unit", "more units") + f" of {item}"
+    _told(now, json, f"{what}: set aside for F-codes." if pool is UnitPool.FCODE else _on_sale(now, closed, what))
 
 
 @app.command()

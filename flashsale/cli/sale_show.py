@@ -52,8 +52,12 @@ class Seen:
         return unavailable(self.sale, self.facts)
 
     def free(self, item: str) -> int | None:
-        """Its free units; None when a bucket can't tell."""
-        return None if self.closed else sum(one.free.get(item, 0) for one in self.facts)
+        """Its units that are free for everybody; None when a bucket can't tell."""
+        return None if self.closed else sum(one.free.get(item, 0) for one in self.facts[: self.sale.buckets])
+
+    def aside(self, item: str) -> int | None:
+        """Its free units that are set aside for F-codes; None when a bucket can't tell."""
+        return None if self.closed else sum(one.free.get(item, 0) for one in self.facts[self.sale.buckets :])
 
 
 def unavailable(sale: Sale, facts: Sequence[BucketFacts]) -> bool:
@@ -88,6 +92,7 @@ def _as_data(seen: Seen) -> dict[str, Any]:
         **show.sale_data(seen.sale, now_ms=clock.now_ms()),
         "unavailable": seen.unavailable,
         "free": {item: seen.free(item) for item in items},
+        "aside": {item: seen.aside(item) for item in items},
         "held": {item: seen.held.get(item, 0) for item in items},
         "reserved": sum(one.reserved for one in facts),
         "outbox": sum(one.outbox for one in facts),
@@ -112,7 +117,8 @@ def _shown(seen: Seen) -> None:
     if sale.reservation:
         show.text(f"reserved {sum(one.reserved for one in seen.facts):,} of at most {sale.reservation.capacity:,}")
     rows = [(i.item, f"{i.price_minor} {sale.currency}", i.loaded, *_places(seen, i.item)) for i in sale.items]
-    show.table(("item", "price (minor)", "loaded", "free", "held"), rows)
+    aside = ("aside",) if sale.takes_fcodes else ()
+    show.table(("item", "price (minor)", "loaded", "free", *aside, "held"), rows)
     show.text(f"on their way to Postgres: {sum(one.outbox for one in seen.facts):,}")
     _trouble(seen)
     log = [(show.when(x.at), x.actor, x.verb, _detail(x.detail)) for x in seen.log]
@@ -123,7 +129,7 @@ def _state(seen: Seen) -> str:
     """The state as fans see it."""
     if not seen.unavailable:
         return str(seen.state)
-    some = f"{seen.closed} of {show.counted(seen.sale.buckets, 'bucket', 'buckets')}"
+    some = f"{seen.closed} of {show.counted(len(seen.facts), 'bucket', 'buckets')}"
     return f"unavailable: {some} {'is' if seen.closed == 1 else 'are'} closed until recovered (else {seen.state})"
 
 
@@ -140,9 +146,9 @@ def _time(seen: Seen, verb: Verb, done: str, planned_ms: int) -> str:
     return f"{done} {show.when(early.at)} UTC by {escape(early.actor)} (planned {show.moment(planned_ms)})"
 
 
-def _places(seen: Seen, item: str) -> tuple[int | str, int]:
-    free = seen.free(item)
-    return "?" if free is None else free, seen.held.get(item, 0)
+def _places(seen: Seen, item: str) -> tuple[int | str, ...]:
+    free, aside = ("?" if units is None else units for units in (seen.free(item), seen.aside(item)))
+    return (free, aside, seen.held.get(item, 0)) if seen.sale.takes_fcodes else (free, seen.held.get(item, 0))
 
 
 def _trouble(seen: Seen) -> None:

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 import orjson
 from rich.console import Console
 
-from flashsale.audit import NAMED_MAX, Audit
+from flashsale.audit import NAMED_MAX, Audit, ItemAudit
 from flashsale.clock import from_ms
-from flashsale.sale import Sale
+from flashsale.sale import Sale, UnitPool
 from flashsale.table import print_table
 
 _console = Console()
@@ -80,7 +80,7 @@ def audit_table(audited: Audit) -> None:
     table(
         ("item", "loaded", "free", "moving", "outbox", "live", "returning", "held", "off by"),
         [
-            (i.item, i.loaded, i.free, i.moving, i.outbox, i.live, i.returning, i.held, i.difference)
+            (_named(i), i.loaded, i.free, i.moving, i.outbox, i.live, i.returning, i.held, i.difference)
             for i in audited.items
         ],
         title=f"Audit of {audited.sale}: loaded = free + moving + outbox + live + returning + held",
@@ -92,13 +92,18 @@ def audit_table(audited: Audit) -> None:
         for words, units in (("nowhere", item.missing), ("in two places", item.doubled), ("never loaded", item.beyond)):
             if units:
                 more = f" and {len(units) - NAMED_MAX:,} more" if len(units) > NAMED_MAX else ""
-                text(f"[red]{item.item}: units {words}: {', '.join(map(str, units[:NAMED_MAX]))}{more}[/red]")
+                text(f"[red]{_named(item)}: units {words}: {', '.join(map(str, units[:NAMED_MAX]))}{more}[/red]")
         if item.counter_off:
             text(f"[red]{item.item}: the free counter is off by {item.counter_off}[/red]")
     if audited.set_aside:
         aside = counted(audited.set_aside, "order is", "orders are")
         text(f"[yellow]{aside} set aside and not settled: flashsale outbox list {audited.sale}[/yellow]")
     text("[green]It balances.[/green]" if audited.balanced else "[red]It does not balance.[/red]")
+
+
+def _named(one: ItemAudit) -> str:
+    """An item, and its pool where that is not everybody's."""
+    return one.item if one.pool is UnitPool.PUBLIC else f"{one.item} ({one.pool})"
 
 
 def when(at: datetime) -> str:

@@ -27,7 +27,14 @@ class Shops(Protocol):
     """Makes a shop of the test's sale. settings: those that are not the usual ones."""
 
     async def __call__(
-        self, *, top: str = "", opens: str = "-1s", closes: str = "+1h", silver: int = 5, **settings: Any
+        self,
+        *,
+        top: str = "",
+        opens: str = "-1s",
+        closes: str = "+1h",
+        silver: int = 5,
+        fcodes: int | None = None,
+        **settings: Any,
     ) -> Shop: ...
 
 
@@ -50,9 +57,16 @@ async def shops(operations: Operations, settings: Settings, sale_name: str) -> A
     async with AsyncExitStack() as stack:
 
         async def make(
-            *, top: str = "", opens: str = "-1s", closes: str = "+1h", silver: int = 5, **changed: Any
+            *,
+            top: str = "",
+            opens: str = "-1s",
+            closes: str = "+1h",
+            silver: int = 5,
+            fcodes: int | None = None,
+            **changed: Any,
         ) -> Shop:
-            sale = await created(operations, plan_text(sale_name, top=top, opens=opens, closes=closes, silver=silver))
+            text = plan_text(sale_name, top=top, opens=opens, closes=closes, silver=silver, fcodes=fcodes)
+            sale = await created(operations, text)
             used = settings.model_copy(update=changed)
             client = await stack.enter_async_context(serving(used))
             return Shop(sale=sale, client=client, operations=operations, settings=used, stack=stack)

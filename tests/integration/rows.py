@@ -8,10 +8,14 @@ from flashsale.queries import Pool
 from flashsale.stores import Client
 from tests.support.leaks import keys_of
 
-# In the order in which rows may be deleted. Payments name their sale through their order.
-TABLES: Final = ("set_aside", "payments", "returns", "orders", "stock_loads", "items", "ops_log", "sales")
+# In the order in which rows may be deleted. Payments name their sale through their order, codes through their batch.
+TABLES: Final = (
+    "set_aside", "payments", "returns", "orders", "fcode_exports", "fcode_items", "fcode_batches", "stock_loads",
+    "items", "ops_log", "sales",
+)  # fmt: skip
 _OF_SALE: Final = "(sale = $1 or sale like $1 || '-%')"
 _OF_ORDERS: Final = f"order_id in (select order_id from orders where {_OF_SALE})"  # noqa: S608
+_OF_CODES: Final = f"batch in (select batch from fcode_batches where {_OF_SALE})"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Snapshot:
 
 
 def _where(table: str) -> str:
+    if table == "fcode_exports":
+        return _OF_CODES
     return _OF_ORDERS if table == "payments" else _OF_SALE
 
 

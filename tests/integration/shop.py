@@ -36,12 +36,23 @@ JSON: Final = {"content-type": "application/json"}
 Data = dict[str, Any]
 
 
-def plan_text(sale: str, *, top: str = "", opens: str = "-1s", closes: str = "+1h", silver: int = 5) -> str:
-    """A plan of two items that is open as soon as it is loaded, unless other times are given. top: more keys."""
+def plan_text(
+    sale: str,
+    *,
+    top: str = "",
+    opens: str = "-1s",
+    closes: str = "+1h",
+    silver: int = 5,
+    fcodes: int | None = None,
+) -> str:
+    """A plan of two items that is open as soon as it is loaded, unless other times are given. top: more keys; fcodes:
+    units of silver for F-codes, in a sale that takes them."""
+    aside = {"silver": "", "black": ""} if fcodes is None else {"silver": fcodes, "black": 0}
     reservation = "" if 'entry = "open"' in top else '[reservation]\nopens = "-1h"\ncloses = "+0s"\ncapacity = 1000'
     reservation = reservation.replace('"+0s"', f'"{closes}"')
     items = "".join(
         f'[[items]]\nitem = "{item}"\ntitle = {{ zh = "项", en = "{item}" }}\nprice_minor = 199900\nstock = {units}\n'
+        + (f"fcode_stock = {aside[item]}\n" if fcodes is not None else "")
         for item, units in (("silver", silver), ("black", 3))
     )
     return (
@@ -158,12 +169,12 @@ class Shop:
         async with self.operations.postgres.acquire() as connection:
             await refund.decide(connection, order=order, actor="ops", note=note)
 
-    async def land(self) -> int:
+    async def land(self, *, bucket: int = 0) -> int:
         """Do once what a worker does all the time: land what is in the outbox. How many orders were read."""
         lander = Lander(
             redis=self.operations.redis,
             postgres=self.operations.postgres,
-            bucket=self.bucket,
+            bucket=Bucket(self.sale, bucket),
             holder="test",
             metrics=worker_metrics(),
         )

@@ -229,7 +229,7 @@ async def test_the_later_fence_wins(halls: Halls) -> None:
     await second.close()
     copy = await shop.copy(bucket)
     for write in (
-        first.empty([ITEM], received={}),
+        first.empty([ITEM], [], received={}),
         first.add_free(ITEM, [(1, 2)]),
         first.add_loads(["load"]),
         first.add_buyers(one_fan()),
