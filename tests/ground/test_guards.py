@@ -60,6 +60,9 @@ async def test_reading_the_ledger_reads_that_sale(two: Two) -> None:
 async def test_writing_to_a_sale_writes_to_that_sale(two: Two) -> None:
     """Given two sales alike / When one is moved, stocked, noted / Then the version and the units of that one go up."""
     name = two.name
+    await two.ask("sales", "challenge", name, "all")
+    rows = await two.connection.fetch("select challenged from sales where sale = $1", name)
+    assert [row["challenged"] for row in rows] == ["all"]
     assert [row[0] for row in await two.ask("sales", "move_sale", name, "loaded")] == [2]
     assert await two.ask("sales", "settle_state", name, "open", "draft") == [], "it is not a draft any more"
     assert [row[0] for row in await two.ask("sales", "settle_state", name, "open", "loaded")] == [3]

@@ -36,7 +36,8 @@ def test_an_api_a_valkey_and_a_network_that_are_hurt(tmp_path: Path) -> None:
     status, result = rehearse(tmp_path, "F4@1", "F7@4", "F1@12")
     assert (status, result["reasons"]) == (0, [])
     valkey, network, api = result["faults"]
-    assert (api["name"], api["observed"]["kills"]) == ("F1", 3)
+    assert api["name"] == "F1"
+    assert api["observed"]["kills"] >= 3
     assert api["observed"]["connections_broken"] > 0
     assert api["observed"]["won_on_retry"] > 0
     assert (valkey["name"], valkey["observed"]["killed"]) == ("F4", 1)
