@@ -21,13 +21,16 @@ _LOW_SHARE: Final = 0.5  # a bucket below this share of the mean is given some b
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Units of an item that one bucket should give to another; buckets by number. stay: how many are to stay there."""
+    """Units of an item that one bucket should give to another; buckets by number.
+
+    after: how many transfers had left the source when that was reckoned; nothing goes when others have left since. -1
+    where that does not matter."""
 
     item: str
     source: int
     to: int
     units: int
-    stay: int = 0
+    after: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ class Balancer:
         """Begin a move and bring it to its end. Returns how many units came in; raises what the client raises."""
         b = Bucket(self._sale, move.source)
         script = scripts.load("take_units").at([b.counts_key, b.transfers_key, b.free_key(move.item)])
-        reply = await self._settled(script, move.item, move.to, move.units, limits.RANGES_PER_TRANSFER_MAX, move.stay)
+        reply = await self._settled(script, move.item, move.to, move.units, limits.RANGES_PER_TRANSFER_MAX, move.after)
         if reply is None or not int(reply[0]):
             return 0
         return await self.bring_to_end(_transfer(move.source, reply))

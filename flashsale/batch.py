@@ -3,13 +3,14 @@
 Postgres has the last word on a batch; the sale's bucket for F-codes has a copy of its terms, by which it decides.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
 
-from flashsale import ledger, limits, scripts
+from flashsale import clock, ledger, limits, scripts
 from flashsale.clock import from_ms
 from flashsale.errors import BadInputError, NotFoundError, StateError
 from flashsale.fcode import Code
@@ -77,9 +78,11 @@ class Terms:
 
 async def create(connection: Connection, sale: Sale, terms: Terms, *, key_id: str, actor: str) -> Batch:
     """Make a batch. Raises BadInputError or StateError, and changes nothing, when it can't be."""
-    _check(sale, terms)
+    _check(sale, terms, now_ms=clock.now_ms())
     try:
         async with connection.transaction():
+            # In the order in which landing locks them, and before a foreign key does so in another way.
+            await connection.fetch(query("set_aside", "lock_items"), sale.sale, sorted(terms.codes))
             number = await connection.fetchval(
                 query("fcodes", "create_batch"), sale.sale, sum(terms.codes.values()), terms.tag, terms.channel,
                 key_id, terms.valid_ms, terms.expires_ms, terms.release_ms,
@@ -99,7 +102,7 @@ async def create(connection: Connection, sale: Sale, terms: Terms, *, key_id: st
     return await find(connection, number)
 
 
-def _check(sale: Sale, terms: Terms) -> None:
+def _check(sale: Sale, terms: Terms, *, now_ms: int) -> None:
     if not sale.takes_fcodes:
         raise BadInputError(f"Sale {sale.sale} takes no F-codes: its plan gave no item an fcode_stock.")
     if sale.state in {State.DRAFT, State.CLOSED}:
@@ -114,8 +117,13 @@ def _check(sale: Sale, terms: Terms) -> None:
     if terms.channel not in sale.channels:
         raise BadInputError(f"--channel: is one of {', '.join(sale.channels)}, not {terms.channel}")
     _check_expires(sale, terms.valid_ms, terms.expires_ms)
-    if terms.release_ms is not None and terms.release_ms > sale.closes_ms:
-        raise BadInputError("--release: after the sale's end nobody could buy what comes back")
+    if terms.expires_ms <= now_ms:
+        raise BadInputError(f"--expires: {from_ms(terms.expires_ms).isoformat()} is in the past")
+    if terms.release_ms is not None and not max(now_ms, terms.valid_ms) < terms.release_ms <= sale.closes_ms:
+        raise BadInputError(
+            f"--release: {from_ms(terms.release_ms).isoformat()} is past, before --valid, or after the sale's end; "
+            "what is released can't be taken back"
+        )
 
 
 def _check_expires(sale: Sale, valid_ms: int, expires_ms: int) -> None:
@@ -155,7 +163,7 @@ async def tell(settler: Settler, sale: Sale, batch: Batch) -> tuple[Effect, bool
     """Tell the sale's bucket the terms of a batch; and whether that is settled. Safe to repeat and to come late."""
     bucket = sale.fcode_bucket
     assert bucket is not None, "a batch is of a sale that takes F-codes"
-    script = scripts.load("set_batch").at([bucket.sale_key, bucket.counts_key])
+    script = scripts.load("set_batch").at([bucket.sale_key])
     code, settled = await settler.run(
         script, sale.generation, batch.batch, batch.version, batch.valid_ms, batch.expires_ms,
         int(batch.released),
@@ -205,9 +213,19 @@ async def extend(connection: Connection, number: int, *, expires_ms: int, actor:
     return await find(connection, number), sale
 
 
-async def spent_of(connection: Connection, one: Batch) -> list[int]:
-    """Serials of a batch that were redeemed, as far as Postgres knows."""
-    return [row["serial"] for row in await connection.fetch(query("fcodes", "codes_spent"), one.batch)]
+async def spent_of(connection: Connection, sale: Sale) -> dict[int, list[int]]:
+    """By batch of a sale, the serials that were redeemed, as far as Postgres knows."""
+    found: dict[int, list[int]] = {}
+    for row in await connection.fetch(query("fcodes", "codes_spent"), sale.sale):
+        code = code_of(row["key"])
+        found.setdefault(code.batch, []).append(code.serial)
+    return found
+
+
+async def redeemed_of(connection: Connection, sale: str) -> Mapping[int, int]:
+    """By batch of a sale, how many codes were redeemed; none for a batch of which none was."""
+    rows = await connection.fetch(query("fcodes", "redeemed_by_batch"), sale)
+    return Counter({int(row["batch"], 16): row["redeemed"] for row in rows})
 
 
 def units_promised(item: str, batches: Sequence[Batch], said: BucketFacts, *, aside: int) -> int:

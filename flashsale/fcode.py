@@ -9,7 +9,7 @@ a synthetic initialisation vector, RFC 5297): nobody reads from a code how many 
 known of other codes, one try in 2^50 finds the code of a given serial.
 
 The two last symbols make the twenty a Reed-Solomon code over GF(32): one or two wrong symbols are always noticed, two
-that changed places among them, and of a single one it is known where it stands.
+that changed places among them, and if only one is wrong it is known where.
 """
 
 import enum
@@ -52,6 +52,7 @@ _PAIRS: Final = [first + second for first in _PYTHONS for second in _PYTHONS]
 _PAIR_BITS: Final = range(5 * (_DATA_SYMBOLS - 2), -1, -10)
 _WHOLE: Final = re.compile(rf"[0-9a-v]{{{_SYMBOLS}}}")
 _PREFIX: Final = "f"  # which is a symbol too, so that only the length tells
+_PREFIXED: Final = re.compile(rf"\s*[Ff\uff26\uff46][{re.escape(_BETWEEN)}\uff0d]")
 
 
 class Fault(enum.Enum):
@@ -135,7 +136,7 @@ class _Keyed:
 
 
 def mistyped_group(text: str) -> int | None:
-    """In which group, 1 to 4, the one wrong symbol of a mistyped code must be; None when more than one is wrong."""
+    """In which group, 1 to 4, a mistyped code is wrong if only one symbol is; None when more must be."""
     symbols = _symbols(text)
     if symbols is None:
         return None
@@ -154,6 +155,8 @@ def _symbols(text: str) -> str | None:
     symbols = (text if text.isascii() else unicodedata.normalize("NFKC", text)).translate(_READ)
     if len(symbols) == _SYMBOLS + 1:
         symbols = symbols.removeprefix(_PREFIX)
+    elif _PREFIXED.match(text):
+        return None  # With its prefix it has twenty, so one is missing.
     return symbols if _WHOLE.fullmatch(symbols) else None
 
 

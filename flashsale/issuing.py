@@ -69,6 +69,7 @@ class Issuing:
         """
         async with self.postgres.acquire() as connection, connection.transaction():
             one = await batch.lock(connection, number)
+            self._check_key(one)
             left = one.codes - one.issued
             if one.released:
                 raise StateError(f"Batch {number} is released; nobody can use its codes any more.")
@@ -100,14 +101,17 @@ class Issuing:
         Raises StateError when the key that they were made with is not there any more.
         """
         one = some.batch
-        if one.key_id not in self.keys:
-            raise StateError(
-                f"FLASHSALE_FCODE_KEYS: has no key {one.key_id}, with which batch {one.batch} was made; add it again"
-            )
+        self._check_key(one)
         for serial in range(some.first, some.last + 1):
             item = one.item_of(serial)
             assert item is not None, "slices cover the batch"
             yield self.keys.write(Code(one.batch, serial), key_id=one.key_id), item
+
+    def _check_key(self, one: Batch) -> None:
+        if one.key_id not in self.keys:
+            raise StateError(
+                f"FLASHSALE_FCODE_KEYS: has no key {one.key_id}, with which batch {one.batch} was made; add it again"
+            )
 
     async def _tell(self, sale: Sale, told: Batch) -> None:
         """Trouble with the bucket is no trouble of the verb: the worker tells it."""

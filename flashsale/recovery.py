@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from flashsale import batch, condition, free_units, ledger, order, outbox, rebuild, stock
+from flashsale import batch, condition, free_units, keys, ledger, order, outbox, rebuild, stock
 from flashsale.balance import Balancer
 from flashsale.batch import Batch
 from flashsale.condition import Condition, Finding
@@ -145,7 +145,7 @@ class Recovery:
         batches = await self._batches_in(bucket)
         received = {other: last for other, last in cut.items() if other != bucket.number}
         await at.empty(items, [one.batch for one in batches], received=received)
-        codes = {one.batch: await self._fill_codes(at, one) for one in batches}
+        used = await self._fill_codes(at, batches)
         async with self.postgres.acquire() as connection, connection.transaction():
             fans = await at.add_buyers(_lines_of(connection, bucket))
             rows = await connection.fetch(query("recovery", "loads_applied"), bucket.sale, bucket.number)
@@ -156,10 +156,12 @@ class Recovery:
         async with self.postgres.acquire() as connection:
             sale = await ledger.find(connection, bucket.sale)
         await stock.tell_sale(self.router, sale, create=True, buckets=[bucket])
+        for one in batches:
+            await batch.tell(Plain(self.router), sale, one)  # an older copy would take codes that are over
         await at.open(
             {f"free:{item}": units_in(ranges) for item, ranges in free.items()}
             | {f"moving:{item}": 0 for item in items}
-            | {f"used:{item}:{number}": used for number, some in codes.items() for item, used in some.items()}
+            | used
             | {
                 "outbox": 0,
                 "moves": cut[bucket.number],
@@ -177,12 +179,17 @@ class Recovery:
         async with self.postgres.acquire() as connection:
             return await batch.of_sales(connection, [self.sale])
 
-    async def _fill_codes(self, at: Fenced, one: Batch) -> Counter[str]:
-        """Write which codes of a batch are spent. Returns how many, by item."""
+    async def _fill_codes(self, at: Fenced, batches: Sequence[Batch]) -> dict[str, int]:
+        """Write which codes are spent. Returns the counts of them, those included that are none."""
         async with self.postgres.acquire() as connection:
-            spent = await batch.spent_of(connection, one)
-        await at.add_codes(one.batch, spent)
-        return Counter(one.item_of(serial) or "" for serial in spent)
+            spent = await batch.spent_of(connection, self.sale) if batches else {}
+        used = {f"{keys.COUNT_USED}{part.item}:{one.batch}": 0 for one in batches for part in one.slices}
+        for one in batches:
+            serials = spent.get(one.batch, [])
+            await at.add_codes(one.batch, serials)
+            for item, codes in Counter(map(one.item_of, serials)).items():
+                used[f"{keys.COUNT_USED}{item}:{one.batch}"] = codes
+        return used
 
 
 def _named(damaged: Sequence[Finding]) -> str:

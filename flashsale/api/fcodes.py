@@ -61,17 +61,18 @@ class Fcodes:
         if set(data) != {"code"} or not isinstance(text, str):
             raise RefusedError(replies.bad_input('the body has one key: {"code": "F-XXXXX-XXXXX-XXXXX-XXXXX"}'))
         slowed = self._protection.slowed(fan)
-        code = self._read(fan, text)
-        one, target = self._found(code)
+        key_id, code = self._read(fan, text)
+        one, target = self._found(code, key_id)
         answer = await self._decided(code, one, target, fan, last=slowed)
         self._metrics.redeemed.counts[answer.outcome] += 1
         return (await self._reply(target, answer)).response()
 
-    def _read(self, fan: str, text: str) -> Code:
-        """The code in this text. Raises RefusedError; who sends many that are none is not listened to for a while."""
+    def _read(self, fan: str, text: str) -> tuple[str, Code]:
+        """The code in this text and the id of its key. Raises RefusedError; of those that are none, a fan
+        is told so many in a time."""
         read = self._code_keys.read(text)
         if not isinstance(read, Fault):
-            return read[1]
+            return read
         if self._guesses.early_s(fan, time.monotonic()):
             self._metrics.redeemed.counts[Outcome.TOO_OFTEN] += 1
             raise RefusedError(_GUESSED)
@@ -83,9 +84,12 @@ class Fcodes:
         detail = f"it seems to be in group {group} of the four" if group else ""
         raise RefusedError(refusal(outcome, detail=detail, group=group) if group else replies.BY_OUTCOME[outcome])
 
-    def _found(self, code: Code) -> tuple[Batch, Target]:
-        """The batch of a genuine code, and what it is for. Raises RefusedError while this process does not know it."""
+    def _found(self, code: Code, key_id: str) -> tuple[Batch, Target]:
+        """The batch of a genuine code, and what it is for. Raises RefusedError while this process does not know it, and
+        where the code was made with another key than its batch: that key is in somebody's hands."""
         one = self._pictures.batches.get(code.batch)
+        if one is not None and one.key_id != key_id:
+            raise RefusedError(replies.BY_OUTCOME[Outcome.CODE_FORGED])
         if one is not None:
             path = f"{PREFIX}sales/{one.sale}/items/{one.item_of(code.serial)}/purchase"
             target = self._pictures.targets.get(path)

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -22,7 +22,7 @@ from flashsale.clock import from_ms, to_ms
 from flashsale.errors import BadInputError, SurroundingsError
 from flashsale.identity import code_keys_of
 from flashsale.issuing import Issuing, Range
-from flashsale.queries import Connection, query
+from flashsale.queries import Connection
 
 app = typer.Typer(help="Make, export, extend and release F-codes.", no_args_is_help=True)
 Number = Annotated[int, typer.Argument(help="The batch's number.", metavar="BATCH", min=1)]
@@ -118,21 +118,20 @@ def list_(sale: Name, json: Json = False) -> None:
     Example: flashsale fcode list mi3-2013
     """
 
-    async def work() -> tuple[list[Batch], dict[int, Any]]:
+    async def work() -> tuple[list[Batch], Mapping[int, int]]:
         async with opened() as both, both.postgres.acquire() as connection:
             found = await batch.of_sales(connection, [await ledger.find(connection, sale)])
-            counts = await connection.fetch(query("fcodes", "redeemed_by_batch"), sale)
-            return found, {row["batch"]: row for row in counts}
+            return found, await batch.redeemed_of(connection, sale)
 
     found, counts = run(work())
     if json:
-        show.json([_data(one) | {"redeemed": counts[one.batch]["redeemed"]} for one in found])
+        show.json([_data(one) | {"redeemed": counts[one.batch]} for one in found])
     elif not found:
         show.text(f"Sale {sale} has no F-codes. Make some: flashsale fcode create {sale} --item ITEM=CODES")
     else:
         rows = [
             (one.batch, ", ".join(f"{part.item} {part.codes:,}" for part in one.slices), f"{one.issued:,}",
-             f"{counts[one.batch]['redeemed']:,}", show.moment(one.expires_ms),
+             f"{counts[one.batch]:,}", show.moment(one.expires_ms),
              "released" if one.released else show.moment(one.release_ms), one.tag or "-")
             for one in found
         ]  # fmt: skip

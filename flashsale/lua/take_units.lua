@@ -4,14 +4,15 @@
 -- counts itself, so that whoever waits for the replicas behind it waits for the first write too.
 -- The units wait under the transfer's number, which rises, until they are known to have come in.
 -- KEYS: counts transfers free
--- ARGV: item to units ranges_max stay
---   to: number of the bucket that gets them; units: how many at the most; stay: how many are to stay at the least
+-- ARGV: item to units ranges_max moves
+--   to: number of the bucket that gets them; units: how many at the most; moves: how many transfers had left when that was
+--   reckoned, and nothing is taken when others have left since; -1 where that does not matter
 -- RETURNS: number item to ranges
 --   number: 0 when there was nothing to take, or the bucket is fenced; ranges: "lo-hi" with commas between
 local counts, transfers, free = KEYS[1], KEYS[2], KEYS[3]
-local item, to, units, ranges_max, stay = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local item, to, units, ranges_max, moves = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 
-if not (string.match(to, '^%d+$') and units and units >= 1 and stay and stay >= 0) then return redis.error_reply('ERR malformed transfer') end
+if not (string.match(to, '^%d+$') and units and units >= 1 and moves) then return redis.error_reply('ERR malformed transfer') end
 if redis.call('HEXISTS', counts, 'fence') == 1 then return {'0', item, to, ''} end
 local open = redis.call('HMGET', transfers, 'number', 'item', 'to', 'ranges')
 if open[1] then
@@ -19,7 +20,8 @@ if open[1] then
   return open
 end
 
-units = math.min(units, tonumber(redis.call('HGET', counts, 'free:' .. item) or '0') - stay)
+local left = tonumber(redis.call('HGET', counts, 'moves') or '0')
+if moves >= 0 and moves ~= left then return {'0', item, to, ''} end
 -- From the end of the list: what was given back stands at its beginning and is to be sold first.
 local found = redis.call('LRANGE', free, -ranges_max, -1)
 local ranges, taken, popped, rest = {}, 0, 0, nil

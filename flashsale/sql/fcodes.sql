@@ -50,16 +50,13 @@ insert into fcode_exports (batch, serial_from, serial_to, actor) values ($1, $2,
 select serial_from, serial_to, actor, exported_at from fcode_exports where batch = $1 order by serial_from;
 
 -- name: redeemed_by_batch
--- How many codes of each batch were redeemed.
-select b.batch, (select count(*) from orders o where o.sale = b.sale and o.lane = 'fcode' and o.state <> 'refused'
-                 and substr(o.key, 1, 8) = lpad(to_hex(b.batch), 8, '0')) as redeemed
-from fcode_batches b where b.sale = $1 order by b.batch;
+-- How many codes of each batch, told in hex, were redeemed.
+select substr(key, 1, 8) as batch, count(*) as redeemed from orders
+where sale = $1 and lane = 'fcode' and state <> 'refused' group by substr(key, 1, 8);
 
 -- name: codes_spent
--- Serials of a batch that were redeemed.
-select ('x' || substr(o.key, 9))::bit(32)::int as serial from orders o join fcode_batches b using (sale)
-where b.batch = $1 and o.lane = 'fcode' and substr(o.key, 1, 8) = lpad(to_hex(b.batch), 8, '0')
+-- The keys of codes that were redeemed; of orders that are set aside too: they were won, and wait for another unit, or for
+-- a person. One that was refused stays spent.
+select key from orders where sale = $1 and lane = 'fcode'
 union
--- Set aside: the order was won, and waits for another unit, or for a person.
-select ('x' || substr(a.win ->> 'key', 9))::bit(32)::int from set_aside a join fcode_batches b using (sale)
-where b.batch = $1 and a.win ->> 'lane' = 'fcode' and substr(a.win ->> 'key', 1, 8) = lpad(to_hex(b.batch), 8, '0');
+select win ->> 'key' from set_aside where sale = $1 and win ->> 'lane' = 'fcode';

@@ -31,19 +31,17 @@ async def keep(postgres: Pool, settler: Settler, balancer: Balancer, sale: Sale,
     for one in batches:
         if said.batches.get(one.batch) != one.version:
             await batch.tell(settler, sale, one)
-    if sale.state is State.CLOSED or not all(one.loaded for one in facts):
-        return 0
-    return sum([await balancer.carry_out(move) for move in _spare(sale, batches, facts, aside)])
+    move = _spare(sale, batches, facts, aside) if all(one.loaded for one in facts) else None
+    return 0 if move is None or sale.state is State.CLOSED else await balancer.carry_out(move)
 
 
-def _spare(sale: Sale, batches: Sequence[Batch], facts: Sequence[BucketFacts], aside: dict[str, int]) -> list[Move]:
-    """Units that no code needs, on their way to the bucket that has the fewest of them."""
+def _spare(sale: Sale, batches: Sequence[Batch], facts: Sequence[BucketFacts], aside: dict[str, int]) -> Move | None:
+    """Units of an item that no code needs, to go to the bucket that has the fewest. One item at a turn: what is spare
+    was reckoned from one look, and holds until a transfer leaves."""
     said, public = facts[-1], facts[: sale.buckets]
-    moves = []
     for item, units in aside.items():
-        stay = batch.units_promised(item, batches, said, aside=units)
-        spare = said.free.get(item, 0) - stay
+        spare = said.free.get(item, 0) - batch.units_promised(item, batches, said, aside=units)
         if spare > 0:
             poorest = min(range(sale.buckets), key=lambda number: public[number].free.get(item, 0))
-            moves.append(Move(item, sale.buckets, poorest, spare, stay))
-    return moves
+            return Move(item, sale.buckets, poorest, spare, said.moves)
+    return None

@@ -100,7 +100,8 @@ async def _may_get_one(connection: Connection, stores: Stores, sale: Sale, waiti
     """
     if waiting.waited_s > limits.ASIDE_WAIT_S:
         return False
-    item, buckets = waiting.win.item, sale.buckets_in(sale.pool_of(waiting.bucket))
+    item, buckets = waiting.win.item, sale.all_buckets
+    its_pool = set(sale.buckets_in(sale.pool_of(waiting.bucket)))
     before = await stock.facts(stores.redis, buckets)
     unpaid_too = sale.state is not State.CLOSED and waiting.waited_s < limits.ASIDE_DRY_S
     if await set_aside.units_may_come(connection, sale.sale, item, unpaid_too=unpaid_too):
@@ -108,7 +109,7 @@ async def _may_get_one(connection: Connection, stores: Stores, sale: Sale, waiti
     after = await stock.facts(stores.redis, buckets)
     # What is free in its own bucket was passed over by the script: those units were tried.
     looks = zip(buckets * 2, (*before, *after), strict=True)
-    others = [one for bucket, one in looks if bucket.number != waiting.bucket]
+    others = [one for bucket, one in looks if bucket in its_pool and bucket.number != waiting.bucket]
     return (
         any(one.free.get(item, 0) for one in others)
         or any(one.moving.get(item, 0) for one in (*before, *after))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from flashsale import batch, ledger, order
+from flashsale import batch, clock, ledger, order
 from flashsale.batch import Batch, Terms, key_of
 from flashsale.fcode import Code
 from flashsale.outbox import Win
@@ -46,7 +46,10 @@ async def land(connection: Connection, sale: Sale, *wins: Win) -> int:
 async def coded(connection: Connection, full: Full) -> Coded:
     """Let a full sale take codes."""
     name = full.sale.sale
-    await connection.execute("update sales set takes_fcodes = true, state = 'loaded' where sale = $1", name)
+    await connection.execute(
+        "update sales set takes_fcodes = true, state = 'loaded', opens_ms = $2, closes_ms = $3 where sale = $1",
+        name, clock.now_ms() + DAY_MS, clock.now_ms() + 2 * DAY_MS,
+    )  # fmt: skip
     sale = await ledger.find(connection, name)
     await ledger.make_units(connection, sale, "silver", 4, pool=UnitPool.FCODE)
     await ledger.make_units(connection, sale, "black", 2, pool=UnitPool.FCODE)

@@ -27,7 +27,7 @@ async def test_a_malformed_taking_is_refused_whole(verbs: Verbs, to: str, units:
     b = verbs.bucket
     at = verbs.script("take_units").at([b.counts_key, b.transfers_key, b.free_key("a")])
     with pytest.raises(ResponseError, match="malformed transfer"):
-        await at(verbs.redis, "a", to, units, 100, 0)
+        await at(verbs.redis, "a", to, units, 100, -1)
     assert await holdings(verbs.redis, verbs.bucket) == before
 
 
@@ -40,23 +40,28 @@ async def test_as_many_units_go_as_were_asked_for(verbs: Verbs) -> None:
     assert await verbs.redis.lrange(verbs.bucket.free_key("a"), 0, -1) == [b"1-5", b"11-16"]
 
 
-@pytest.mark.parametrize("stay", ["", "-1", "some"])
-async def test_a_taking_has_to_say_what_stays(verbs: Verbs, stay: str) -> None:
-    """Given units / When it is not said how many are to stay / Then it is refused and all stay."""
+async def test_a_taking_has_to_say_what_it_knows(verbs: Verbs) -> None:
+    """Given units / When it is not said how many transfers had left / Then it is refused and all stay."""
     await verbs.add_stock("a", load_id(), 1, 5)
     b = verbs.bucket
     at = verbs.script("take_units").at([b.counts_key, b.transfers_key, b.free_key("a")])
     with pytest.raises(ResponseError, match="malformed transfer"):
-        await at(verbs.redis, "a", 1, 1, 100, stay)
+        await at(verbs.redis, "a", 1, 1, 100, "some")
     assert (await holdings(verbs.redis, b)).free["a"] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(("stay", "ranges"), [(0, "1-5"), (1, "2-5"), (4, "5-5"), (5, ""), (6, "")])
-async def test_so_many_units_stay(verbs: Verbs, stay: int, ranges: str) -> None:
-    """Given five units / When all are asked for, and some are to stay / Then the others go, and no more."""
-    await verbs.add_stock("a", load_id(), 1, 5)
-    assert (await verbs.take_units("a", 1, 9, stay=stay))[3] == ranges
-    assert (await holdings(verbs.redis, verbs.bucket)).counts["free:a"] == min(5, stay)
+async def test_what_was_reckoned_before_another_transfer_left(verbs: Verbs) -> None:
+    """Given units, and a taking that knows of no transfer / When one has left since / Then nothing goes; one that
+    knows of it takes, and so does one to whom it does not matter."""
+    await verbs.add_stock("a", load_id(), 1, 9)
+    assert await verbs.take_units("a", 1, 2, moves=1) == (0, "a", 1, "")
+    assert await verbs.take_units("a", 1, 2, moves=0) == (1, "a", 1, "8-9")
+    await verbs.end_transfer(1)
+    assert await verbs.take_units("a", 1, 2, moves=0) == (0, "a", 1, "")
+    assert await verbs.take_units("a", 1, 2, moves=2) == (0, "a", 1, "")
+    assert await verbs.take_units("a", 1, 2, moves=1) == (2, "a", 1, "6-7")
+    await verbs.end_transfer(2)
+    assert await verbs.take_units("a", 1, 2) == (3, "a", 1, "4-5")
 
 
 async def test_none_goes_of_an_item_that_is_not_there(verbs: Verbs) -> None:

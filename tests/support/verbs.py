@@ -78,7 +78,7 @@ class Verbs:
         self, batch: int, *, generation: str, version: str = "1", terms: Sequence[int | str] = (0, 10**15, 0)
     ) -> Code:
         """Tell the terms of a batch: from when, to when, whether released."""
-        at = self.script("set_batch").at([self.bucket.sale_key, self.bucket.counts_key])
+        at = self.script("set_batch").at([self.bucket.sale_key])
         return code(await at(self.redis, generation, batch, version, *terms))
 
     async def rebuild_codes(self, fence: str, batch: int, *serials: str | int) -> Code:
@@ -87,12 +87,12 @@ class Verbs:
         return code(await at(self.redis, fence, *serials))
 
     async def take_units(
-        self, item: str, to: int, units: int, ranges_max: int = 100, *, stay: int = 0
+        self, item: str, to: int, units: int, ranges_max: int = 100, *, moves: int = -1
     ) -> tuple[int, str, int, str]:
         """Take units out for another bucket: number, item, to, ranges."""
         b = self.bucket
         at = self.script("take_units").at([b.counts_key, b.transfers_key, b.free_key(item)])
-        number, its_item, its_to, ranges = await at(self.redis, item, to, units, ranges_max, stay)
+        number, its_item, its_to, ranges = await at(self.redis, item, to, units, ranges_max, moves)
         return int(number), its_item.decode(), int(its_to), ranges.decode()
 
     async def put_units(self, source: int, number: int, item: str, ranges: str) -> Code:

@@ -93,10 +93,12 @@ def test_one_of_another_key_is_forged(code: Code) -> None:
 
 @given(code=CODES, place=PLACES)
 def test_a_symbol_that_is_missing(code: Code, place: int) -> None:
-    """Given a code / When one symbol is left out / Then it is no code."""
+    """Given a code / When one symbol is left out / Then it is no code, with its prefix and without."""
     body = symbols(written(code))
     del body[place]
-    assert KEYS.read("".join(body)) is Fault.MALFORMED
+    for text in ("".join(body), "F-" + "".join(body), " f " + "".join(body), "\uff26\uff0d" + "".join(body)):
+        assert KEYS.read(text) is Fault.MALFORMED
+        assert mistyped_group(text) is None
 
 
 def test_a_new_key_writes_and_the_old_one_still_reads() -> None:
