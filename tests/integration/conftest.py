@@ -67,6 +67,8 @@ async def shops(operations: Operations, settings: Settings, sale_name: str) -> A
         ) -> Shop:
             text = plan_text(sale_name, top=top, opens=opens, closes=closes, silver=silver, fcodes=fcodes)
             sale = await created(operations, text)
+            if fcodes is not None:
+                changed = {"fan_presses_per_s": 0} | changed  # a code is sent until the process knows its batch
             used = settings.model_copy(update=changed)
             client = await stack.enter_async_context(serving(used))
             return Shop(sale=sale, client=client, operations=operations, settings=used, stack=stack)

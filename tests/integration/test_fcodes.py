@@ -60,7 +60,7 @@ async def test_the_same_code_is_the_same_win_for_its_fan_alone(shops: Shops) -> 
 async def test_everybody_sends_every_code_at_once(shops: Shops) -> None:
     """Given ten codes / When twenty fans send each of them twice at the same time / Then each code has one order, ten
     fans have them, and all units are accounted for."""
-    shop = await shops(fcodes=10, fan_presses_per_s=0)
+    shop = await shops(fcodes=10)
     codes = await exported(shop, await batch_of(shop, 10))
     await redeem(shop, "first", codes[0])
     sent = [redeem(shop, f"fan{n}", code) for code in codes for n in range(20) for _ in range(2)]
@@ -172,7 +172,7 @@ async def test_what_is_no_code_reaches_no_store(shops: Shops) -> None:
 async def test_who_guesses_is_not_listened_to(shops: Shops) -> None:
     """Given a fan who sends codes that are none / When they have sent twenty / Then the next is not looked at; a good
     one still is."""
-    shop = await shops(fcodes=1, fan_presses_per_s=0)
+    shop = await shops(fcodes=1)
     (code,) = await exported(shop, await batch_of(shop, 1))
     keys = CodeKeys({"k": b"\x07" * 32})
     codes = [keys.write(Code(1, serial), key_id="k") for serial in range(22)]
