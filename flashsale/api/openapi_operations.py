@@ -155,8 +155,8 @@ OPERATIONS: Final = (
         "and the order takes none of the fan's places under `per_fan_limit`. How the code is typed does not matter: "
         "case, spaces and hyphens, I and L for 1, O for 0. Safe to repeat without a key: the same code, sent again by "
         "the same fan, tells the same win. Counted as a press. What is wrong with a code by itself is told without "
-        "asking any store: a typo, with the `group` (1 to 4) where it is if that is certain, or a forged one. Who "
-        f"sends more than {limits.FCODE_GUESSES_BURST} of those is answered `TOO_OFTEN` for a while.",
+        "asking any store: a typo, with the `group` (1 to 4) where it is if only one symbol is wrong, or a forged one. "
+        f"Who sends more than {limits.FCODE_GUESSES_BURST} of those is answered `TOO_OFTEN` for a while.",
         (Answer(201, "You have it: this unit is yours to pay for", "Won",
                 headers=_NO_STORE | {"Location": "The order"}),),
         problems.code_problems(),

@@ -4,8 +4,8 @@
 alter table sales add column takes_fcodes boolean not null default false;
 
 -- An order by a code takes none of its fan's places: the code is the right to it. Each code has one order, whatever became
--- of that; one that was refused, because a bucket had forgotten the first, is none. The order's key is its code: batch and
--- serial, eight hex digits each.
+-- of that, beside those that were refused, because a bucket had forgotten the first. The order's key is its code: batch
+-- and serial, eight hex digits each.
 drop trigger orders_changed_in_bounds on orders;
 alter table orders drop column live_place;
 alter table orders add column live_place int
