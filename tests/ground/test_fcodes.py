@@ -218,6 +218,18 @@ async def spent(pair: Pair, sale: Sale) -> dict[int, list[int]]:
     return {number: sorted(serials) for number, serials in found.items()}
 
 
+async def set_one_aside(connection: Connection, sale: Sale, code: Code) -> None:
+    """An order by this code was won, and waits for another unit."""
+    waits = aside("hugo", 1)
+    assert waits.win is not None
+    by = waits.win._replace(lane="fcode", key=key_of(code))
+    await connection.execute(
+        "insert into set_aside (order_id, sale, bucket, entry, content, reason, state, win, tried) "
+        "values ($1, $2, 1, '', '', '', 'waiting', $3, '{1}')",
+        by.order_id, sale.sale, by._asdict(),
+    )  # fmt: skip
+
+
 async def test_codes_that_were_redeemed(pair: Pair) -> None:
     """Given codes of two batches, redeemed, refused and set aside / Then each batch has its own: those are spent,
     and of orders that were kept it is told how many."""
@@ -228,14 +240,8 @@ async def test_codes_that_were_redeemed(pair: Pair) -> None:
     await pair.connection.execute(
         "update orders set state = 'refused' where sale = $1 and key = $2", sale.sale, key_of(Code(one.batch, 2))
     )
-    waits = aside("hugo", 1)
-    assert waits.win is not None
-    by = waits.win._replace(lane="fcode", key=key_of(Code(one.batch, 1)))
-    await pair.connection.execute(
-        "insert into set_aside (order_id, sale, bucket, entry, content, reason, state, win, tried) "
-        "values ($1, $2, 1, '', '', '', 'waiting', $3, '{1}')",
-        by.order_id, sale.sale, by._asdict(),
-    )  # fmt: skip
+    await set_one_aside(pair.connection, sale, Code(one.batch, 1))
+    await set_one_aside(pair.connection, pair.other.sale, Code(pair.other.batch.batch, 1))
     assert await spent(pair, sale) == {one.batch: [0, 1, 2], later.batch: [0]}
     assert await batch.redeemed_of(pair.connection, sale.sale) == {one.batch: 1, later.batch: 1}
 
